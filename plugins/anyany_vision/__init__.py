@@ -1,0 +1,4 @@
+"""anyany_vision: first-party components of namespace `vision`.
+
+Cards are in `plugin.py`, one file a component beside it.
+"""
