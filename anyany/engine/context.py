@@ -68,9 +68,9 @@ class Context:
         """[B, *shape] uniform float32 in the open interval (0, 1), with the same keys as `normal`."""
         return self.noise.uniform(self.keys, shape, f"{self.node}.{self.call}", step, self.device)
 
-    def gumbel(self, shape: Sequence[int], step: int = 0) -> torch.Tensor:
-        """[B, *shape] Gumbel noise: argmax(logits / T + gumbel) samples softmax(logits / T)."""
-        return -torch.log(-torch.log(self.uniform(shape, step)))
+    def noise_words(self) -> torch.Tensor:
+        """[B, 2] words of the rows, for the decode loop's own counter noise (`gumbel_from`)."""
+        return self.noise.words(self.keys, f"{self.node}.{self.call}", self.device)
 
     # talking back ------------------------------------------------------------------------------------------------
     def emit(self, row: int, text: str) -> None:

@@ -1,7 +1,7 @@
 """Counter-hash noise: every number is a pure function of (seed, item, node, call, place, step, index).
 
-So an item's noise never depends on its batch, on order or on device. The hash is a 32-bit mix (lowbias32, two rounds
-over a keyed counter) carried out in int64 tensors, which every device computes exactly alike.
+So an item's noise never depends on its batch, on order or on device. The hash mixes 32-bit words held in int64
+tensors, which every device computes exactly alike; the step may be a tensor, so that it lives inside a CUDA graph.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from collections.abc import Sequence
 import torch
 
 _MASK = 0xFFFFFFFF
-
-
-def _word(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+_GOLDEN = 0x9E3779B9
+Key = tuple[int, ...]
 
 
 def _mix(x: torch.Tensor) -> torch.Tensor:
@@ -26,42 +24,57 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
     return x ^ (x >> 16)
 
 
+def uniform_from(words: torch.Tensor, n: int, step: int | torch.Tensor = 0, stream: int = 0) -> torch.Tensor:
+    """[B, n] float32 strictly between 0 and 1 from [B, 2] row words, for one step (int, or a 0-d int64 tensor).
+
+    23 bits each: with 24 the largest value would round to 1. The step enters through its own mixed word, so that
+    (index, step) pairs never coincide.
+    """
+    index = torch.arange(n, dtype=torch.int64, device=words.device)[None, :]
+    step_word = _mix((torch.as_tensor(step, dtype=torch.int64, device=words.device) * _GOLDEN + stream) & _MASK)
+    row = _mix((words[:, :1] + step_word) & _MASK)
+    bits = _mix((_mix((index + row) & _MASK) ^ words[:, 1:] ^ step_word) & _MASK) >> 9
+    return (bits.to(torch.float32) + 0.5) * 2.0**-23
+
+
+def gumbel_from(words: torch.Tensor, n: int, step: int | torch.Tensor = 0) -> torch.Tensor:
+    """[B, n] Gumbel noise: argmax(logits / T + gumbel) draws from softmax(logits / T)."""
+    return -torch.log(-torch.log(uniform_from(words, n, step)))
+
+
 class Noise:
     """The noise of one run. `items` maps an item's number in the batch to its identity (id string)."""
 
     def __init__(self, seed: int, items: Sequence[str] | None = None) -> None:
         self.seed = seed
         self.items = items
-        self._cache: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._known: dict[tuple[object, ...], tuple[int, int]] = {}
 
-    def _row(self, key: tuple[int, ...], where: str, step: int) -> tuple[int, int]:
-        item = self.items[key[0]] if self.items is not None and key else str(key[:1])
-        known = (item, key[1:], where, step)
-        words = self._cache.get(known)
+    def _word(self, key: Key, where: str) -> tuple[int, int]:
+        item = self.items[key[0]] if self.items is not None and key else ",".join(map(str, key[:1]))
+        name = (item, key[1:], where)
+        words = self._known.get(name)
         if words is None:
-            if len(self._cache) > 65536:
-                self._cache.clear()
-            h = _word(f"{self.seed}|{item}|{where}|{','.join(map(str, key[1:]))}|{step}")
-            words = self._cache[known] = (h & _MASK, h >> 32)
+            text = f"{self.seed}|{where}|{','.join(map(str, key[1:]))}|{item}"
+            h = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+            if len(self._known) > 65536:
+                self._known.clear()
+            words = self._known[name] = (h & _MASK, h >> 32)
         return words
 
-    def _bits(self, keys: Sequence[tuple[int, ...]], n: int, where: str, step: int, device: torch.device,
-              stream: int) -> torch.Tensor:  # fmt: skip
-        """[B, n] int64 tensor of independent 32-bit words."""
-        words = torch.tensor([self._row(k, where, step) for k in keys], dtype=torch.int64, device=device).reshape(-1, 2)
-        index = torch.arange(n, dtype=torch.int64, device=device)[None, :]
-        low = _mix((index + stream * 0x9E3779B9 + words[:, :1]) & _MASK)
-        return _mix((low ^ words[:, 1:]) & _MASK)
+    def words(self, keys: Sequence[Key], where: str, device: torch.device | str = "cpu") -> torch.Tensor:
+        """[B, 2] int64 tensor: the two 32-bit words of each row, for `uniform_from` and `gumbel_from`."""
+        return torch.tensor([self._word(k, where) for k in keys], dtype=torch.int64, device=device).reshape(-1, 2)
 
-    def uniform(self, keys: Sequence[tuple[int, ...]], shape: Sequence[int], where: str, step: int = 0,
-                device: torch.device | str = "cpu", stream: int = 0) -> torch.Tensor:  # fmt: skip
-        """[B, *shape] float32 strictly between 0 and 1 (23 bits each: with 24 the largest would round to 1)."""
-        bits = self._bits(keys, math.prod(shape), where, step, torch.device(device), stream) >> 9
-        return ((bits.to(torch.float32) + 0.5) * 2.0**-23).reshape(len(keys), *shape)
+    def uniform(self, keys: Sequence[Key], shape: Sequence[int], where: str, step: int = 0,
+                device: torch.device | str = "cpu") -> torch.Tensor:  # fmt: skip
+        """[B, *shape] float32 strictly between 0 and 1."""
+        flat = uniform_from(self.words(keys, where, device), math.prod(shape), step)
+        return flat.reshape(len(keys), *shape)
 
-    def normal(self, keys: Sequence[tuple[int, ...]], shape: Sequence[int], where: str, step: int = 0,
+    def normal(self, keys: Sequence[Key], shape: Sequence[int], where: str, step: int = 0,
                device: torch.device | str = "cpu") -> torch.Tensor:  # fmt: skip
-        """[B, *shape] standard normal float32, by Box and Muller from two hashed uniforms."""
-        a = self.uniform(keys, shape, where, step, device, 1)
-        b = self.uniform(keys, shape, where, step, device, 2)
-        return torch.sqrt(-2.0 * torch.log(a)) * torch.cos((2.0 * math.pi) * b)
+        """[B, *shape] standard normal float32, by Box and Muller from two streams of uniforms."""
+        words, n = self.words(keys, where, device), math.prod(shape)
+        radius = torch.sqrt(-2.0 * torch.log(uniform_from(words, n, step, 1)))
+        return (radius * torch.cos((2.0 * math.pi) * uniform_from(words, n, step, 2))).reshape(len(keys), *shape)
