@@ -46,6 +46,11 @@ FILE = {
         "Put each spec in its own file, or delete the `---`.",
         "name: one\n---\nname: two",
     ),
+    "E009": Entry(
+        "Too many problems",
+        "After a hundred problems in one file the rest is not read.",
+        "Mend the first ones; most of the others often share their cause.",
+    ),
     "E008": Entry(
         "The spec is nested too deeply",
         "More than 64 levels of nesting; real specs use about six. Often a bracket that never closes.",
