@@ -1,0 +1,62 @@
+"""What the registry speaks of: entry points, loaded plugins, quarantined ones, unknown names.
+
+Plain frozen data; nothing is imported from plugins here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from anyany.api.v1 import Card, Kind
+
+
+class PluginWarning(UserWarning):
+    """A plugin could not be used; only specs that name it fail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One entry point of group `anyany.v1`: a namespace and the plugin module of a distribution."""
+
+    namespace: str
+    module: str
+    dist: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantine:
+    """Why a namespace cannot be used. `last_line` is the end of the traceback, `where` its innermost file:line."""
+
+    namespace: str
+    reason: str
+    dist: str = ""
+    last_line: str = ""
+    where: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A plugin that was imported: its cards by name and major, the kinds and specs it brings, remarks for `doctor`."""
+
+    namespace: str
+    module: ModuleType | Any
+    cards: Mapping[str, Mapping[int, Card]]
+    kinds: Mapping[str, Kind]
+    specs: tuple[str, ...] = ()
+    dist: str = ""
+    version: str = ""
+    remarks: tuple[str, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+
+
+class UnknownCard(LookupError):
+    """No card has this name. `suggestions` are near names, `reason` says what is missing or broken."""
+
+    def __init__(self, name: str, suggestions: tuple[str, ...], reason: str, help: str = "") -> None:
+        self.name, self.suggestions, self.reason, self.help = name, suggestions, reason, help
+        super().__init__(f"{name}: {reason}")
