@@ -1,7 +1,7 @@
-"""The command line: a static table of commands, each in a module of its own that is imported only when called.
+"""The command line: a static table of commands, each in a module of its own, imported only when called.
 
-Every `<name>_cmd` module has `add_arguments(parser)` and `main(args) -> int`. Exit codes: 0 done, 1 some items
-failed, 2 the spec or the call is wrong, 3 the environment is, 130 interrupted.
+Every `<name>_cmd` module has `add_arguments(parser)` and `main(args) -> int`. Exit codes: 0 done, 1 some
+items failed, 2 the spec or the call is wrong, 3 the environment is, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ DONE, WRONG_CALL, ENVIRONMENT, INTERRUPTED, CLOSED_PIPE = 0, 2, 3, 130, 141
 
 def usage() -> str:
     """The text of `anyany --help`."""
-    lines = ["usage: anyany COMMAND ...", "", "Any-to-any multimodal systems from one page of YAML.", "", "commands:"]
+    lines = [
+        "usage: anyany COMMAND ...",
+        "",
+        "Any-to-any multimodal systems from one page of YAML.",
+        "",
+        "commands:",
+    ]
     lines += [f"  {name:<9} {about}" for name, (_, about) in COMMANDS.items()]
     lines += ["", "options:", "  -h, --help  this text", "  --version   the version", ""]
     lines += ["`anyany COMMAND --help` explains a command."]
@@ -52,7 +58,9 @@ def _command(name: str, argv: Sequence[str]) -> int:
 
     module: Any = importlib.import_module(COMMANDS[name][0])
     parser = argparse.ArgumentParser(
-        prog=f"anyany {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"anyany {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
     return int(module.main(parser.parse_args(argv)) or 0)
@@ -73,7 +81,7 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 
 def _close_pipe() -> int:
-    """The reader of our output went away (`| head`): say nothing, and keep Python from flushing into it at exit."""
+    """Our reader went away (`| head`): say nothing, and keep Python from flushing into it at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     return CLOSED_PIPE

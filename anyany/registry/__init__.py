@@ -1,4 +1,4 @@
-"""The registry: plugins found by entry point, their namespaces, cards, options, and the quarantine of broken ones.
+"""The registry: plugins found by entry point, their cards and options, the quarantine of broken ones.
 
 Torch-free. `default_registry()` is the one of this process; everything loads on first use.
 """
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from anyany.registry.types import PluginWarning, Quarantine, UnknownCard
 
 __all__ = [
-    "OptionIssue", "PluginWarning", "Quarantine", "Registry", "UnknownCard", "default_registry", "make_config",
+    "OptionIssue", "PluginWarning", "Quarantine", "Registry", "UnknownCard", "default_registry",
+    "make_config",
 ]  # fmt: skip
 
 _HOMES = {
-    "OptionIssue": "options", "make_config": "options", "Registry": "registry", "default_registry": "registry",
-    "PluginWarning": "types", "Quarantine": "types", "UnknownCard": "types",
+    "OptionIssue": "options", "make_config": "options", "Registry": "registry",
+    "default_registry": "registry", "PluginWarning": "types", "Quarantine": "types", "UnknownCard": "types",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The registry's cache on disk: what `sys.path` was scanned to hold, and every plugin's cards as JSON.
 
-One file an environment under `$ANYANY_CACHE`, else the user's cache folder. It is only ever a shortcut: unreadable,
-unwritable or foreign, it is ignored, and entries whose plugin files or distribution changed are read anew.
+One file an environment under `$ANYANY_CACHE`, else the user's cache folder. It is only ever a shortcut:
+unreadable, unwritable or foreign, it is ignored; entries whose plugin or distribution changed are read anew.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ def file_stamp(path: str) -> list[Any] | None:
     try:
         stat = os.stat(path)
         with open(path, "rb") as file:
-            return [path, stat.st_mtime_ns, stat.st_size, hashlib.blake2b(file.read(), digest_size=12).hexdigest()]
+            return [
+                path,
+                stat.st_mtime_ns,
+                stat.st_size,
+                hashlib.blake2b(file.read(), digest_size=12).hexdigest(),
+            ]
     except OSError:
         return None
 

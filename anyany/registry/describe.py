@@ -1,6 +1,6 @@
 """Cards and kinds as plain JSON: what the cache keeps, so that lists, schema and suggestions need no import.
 
-Shapes: a card is {name, major, role, about, options: [...], presets, calls: {name: {takes, gives}} or null, ...}.
+Shape of a card: {name, major, role, about, options: [...], presets, calls: {name: {takes, gives}} or null}.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ def plain(value: Any) -> Any:
 
 def describe_option(option: Option) -> dict[str, Any]:
     """One option; no "default" key where it must be given."""
-    found: dict[str, Any] = {"name": option.name, "type": type_name(option.type), "schema": schema_of(option.type)}
+    found: dict[str, Any] = {
+        "name": option.name,
+        "type": type_name(option.type),
+        "schema": schema_of(option.type),
+    }
     if option.default is not REQUIRED:
         found["default"] = plain(option.default)
     if option.choices is not None:
@@ -47,7 +51,7 @@ def schema_of(hint: Any) -> dict[str, Any]:
     if hint in plain_types:
         return {"type": plain_types[hint]}
     if origin is typing.Literal:
-        return {"enum": list(args)}
+        return {"enum": plain(args)}
     if origin in (typing.Union, types.UnionType):
         parts = [schema_of(a) for a in args]
         return {"anyOf": parts} if all(parts) else {}
@@ -66,10 +70,10 @@ def schema_of(hint: Any) -> dict[str, Any]:
 
 
 def describe_port(port: Port) -> dict[str, Any]:
-    """A port: its text as a card writes it (`features* N D=768`), kinds, axes, sizes, facets, and what is unusual."""
+    """A port: its text (`features* [N D=768]`), kinds, axes, sizes, facets, and what is unusual."""
     sizes = {a: s if isinstance(s, int) else None for a, s in port.sizes.items()}
-    found: dict[str, Any] = {"text": port_text(port), "kinds": list(port.kinds), "axes": list(port.axes), "sizes": sizes,
-                             "facets": {k: _facet(v) for k, v in port.facets.items()}}  # fmt: skip
+    found: dict[str, Any] = {"text": port_text(port), "kinds": list(port.kinds), "axes": list(port.axes)}
+    found.update(sizes=sizes, facets={k: _facet(v) for k, v in port.facets.items()})
     for key in ("many", "optional", "per", "ties", "space", "open", "doc"):
         if getattr(port, key):
             found[key] = getattr(port, key)
@@ -100,7 +104,7 @@ def describe_call(call: Call) -> dict[str, Any]:
 
 
 def default_calls(card: Card) -> Mapping[str, Call]:
-    """The card's calls with default options (or the tiny preset, where some must be given) and unknown facts."""
+    """The card's calls with default options (tiny ones, where some must be given) and unknown facts."""
     config, issues = make_config(card, {})
     if config is None and "tiny" in card.presets:
         config, issues = make_config(card, "tiny")
@@ -130,4 +134,5 @@ def describe_kind(kind: Kind) -> dict[str, Any]:
 
 def kind_from(data: Mapping[str, Any]) -> Kind:
     """The kind that `describe_kind` wrote."""
-    return Kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return Kind(**fields)

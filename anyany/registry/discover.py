@@ -47,7 +47,7 @@ def _version(folder: str) -> str:
 
 
 def _scan(folder: str) -> list[list[Any]]:
-    """[[dist, version, [[namespace, module], ...]], ...] of a folder of `sys.path`; only dists with our group."""
+    """[[dist, version, [[namespace, module], ...]], ...] of a folder; only dists with our group."""
     found: list[list[Any]] = []
     try:
         names = sorted(e.name for e in os.scandir(folder) if e.name.endswith((".dist-info", ".egg-info")))
@@ -109,7 +109,7 @@ def discover(
 
 
 def find_module(module: str, path: Iterable[str] | None = None) -> str | None:
-    """The source file of a module, looked for along `sys.path` without importing anything; None when not found."""
+    """The source file of a module, found along `sys.path` without an import; None when not found."""
     parts = module.split(".")
     for folder in sys.path if path is None else path:
         base = os.path.join(folder or ".", *parts)

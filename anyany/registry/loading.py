@@ -1,4 +1,4 @@
-"""Importing one plugin: its hooks through pluggy, every card looked at, anything wrong turned into a quarantine.
+"""Importing one plugin: its hooks through pluggy, every card looked at, anything wrong a quarantine.
 
 A plugin that fails must never take others down, so this is the one place that catches whatever it throws.
 """
@@ -46,11 +46,13 @@ def load(entry: Entry) -> Loaded | Quarantine:
     if heavy:
         remarks.append(f"`{entry.module}` imports {', '.join(heavy)}: move it into the implementation's file")
     elif seconds > SLOW_SECONDS:
-        remarks.append(f"importing `{entry.module}` takes {seconds:.1f} s: a plugin module should import nothing heavy")
+        remarks.append(f"importing `{entry.module}` takes {seconds:.1f} s: it should import nothing heavy")
     return Loaded(**{**vars(result), "remarks": tuple(remarks), "seconds": seconds})
 
 
-def read(namespace: str, plugin: Callable[[], Any], *, dist: str = "", version: str = "") -> Loaded | Quarantine:
+def read(
+    namespace: str, plugin: Callable[[], Any], *, dist: str = "", version: str = ""
+) -> Loaded | Quarantine:
     """What the plugin that `plugin()` returns offers under `namespace`, or why it cannot be used."""
     try:
         module = plugin()
@@ -117,7 +119,7 @@ def _check_card(namespace: str, card: Any) -> None:
         raise PluginFault(f"anyany_cards gives {_what(card)}, not a Card; make cards with `card(...)`")
     where = f"card `{card.name}`"
     if not isinstance(card.name, str) or not _NAME.match(card.name):
-        raise PluginFault(f"{where}: a name is `namespace/name` of lower-case letters, digits, `-`, `_` and `.`")
+        raise PluginFault(f"{where}: a name is `namespace/name` of a-z, 0-9, `-`, `_` and `.`")
     if card.namespace != namespace:
         raise PluginFault(f"{where} is outside the plugin's namespace `{namespace}`")
     if card.role not in ROLES:
@@ -159,4 +161,6 @@ def _quarantine(namespace: str, error: BaseException, dist: str) -> Quarantine:
     else:
         reason = f"{type(error).__name__} while it was loaded: " + " ".join(str(error).split())[:300]
         advice = f"upgrade or reinstall {dist or 'the plugin'}, or tell its author"
-    return Quarantine(namespace=namespace, reason=reason, dist=dist, last_line=last, where=where, advice=advice)
+    return Quarantine(
+        namespace=namespace, reason=reason, dist=dist, last_line=last, where=where, advice=advice
+    )

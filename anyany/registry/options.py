@@ -1,6 +1,7 @@
 """Options of a card: read off its Config class, and checked when a spec gives `with:`.
 
-Types come from annotations (int, float, str, bool, list, tuple, dict, Literal, X | None), bounds from `option(...)`.
+Types come from annotations (int, float, str, bool, list, tuple, dict, Literal, X | None), bounds from
+`option(...)`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from anyany.api.v1 import Card, Config
@@ -29,7 +29,7 @@ class OptionIssue:
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option of a card. `default` is `REQUIRED` where there is none; `low` and `high` are inclusive bounds."""
+    """One option of a card. `default` is `REQUIRED` where there is none; `low` and `high` are inclusive."""
 
     name: str
     type: Any
@@ -45,9 +45,13 @@ class Option:
         return type_name(self.type)
 
 
-@lru_cache(maxsize=1024)
+_KNOWN: dict[type[Config], tuple[Option, ...]] = {}
+
+
 def options_of(config: type[Config]) -> tuple[Option, ...]:
-    """The options of a Config class, in order of declaration. Raises NameError for an annotation nobody knows."""
+    """The options of a Config class, as declared. Raises NameError for an annotation nobody knows."""
+    if config in _KNOWN:
+        return _KNOWN[config]
     hints = typing.get_type_hints(config)
     found = []
     for f in dataclasses.fields(config):  # type: ignore[arg-type]
@@ -60,7 +64,8 @@ def options_of(config: type[Config]) -> tuple[Option, ...]:
             per_item=bool(f.metadata.get("per_item")), choices=None if choices is None else tuple(choices),
             low=f.metadata.get("low"), high=f.metadata.get("high"),
         ))  # fmt: skip
-    return tuple(found)
+    _KNOWN[config] = tuple(found)
+    return _KNOWN[config]
 
 
 def type_name(hint: Any) -> str:
@@ -86,7 +91,11 @@ def type_name(hint: Any) -> str:
     if hint in _PLAIN:
         return _PLAIN[hint]
     if origin is not None and isinstance(origin, type):
-        return f"mapping of {type_name(args[1])}" if issubclass(origin, Mapping) else f"list of {type_name(args[0])}"
+        return (
+            f"mapping of {type_name(args[1])}"
+            if issubclass(origin, Mapping)
+            else f"list of {type_name(args[0])}"
+        )
     return str(getattr(hint, "__name__", hint))
 
 
@@ -108,14 +117,19 @@ class Misfit(Exception):
     """A value does not fit an annotation; the text says what was found."""
 
 
+_FOUND: dict[type, str] = {
+    str: "text", bool: "a truth value", int: "a whole number", float: "a number", list: "a list",
+    tuple: "a list", dict: "a mapping", type(None): "null",
+}  # fmt: skip
+
+
 def _found(value: Any) -> str:
-    kind = {str: "text", bool: "a truth value", int: "a whole number", float: "a number", list: "a list",
-            tuple: "a list", dict: "a mapping", type(None): "null"}.get(type(value), type(value).__name__)  # fmt: skip
+    kind = _FOUND.get(type(value), type(value).__name__)
     return kind if isinstance(value, (list, tuple, dict)) or value is None else f"{kind}, {_show(value)}"
 
 
 def convert(value: Any, hint: Any) -> Any:
-    """`value` as the annotation wants it: ints become floats, lists tuples. Raises `Misfit` when it does not fit."""
+    """`value` as the annotation wants it: ints become floats, lists tuples. Raises `Misfit`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
         return value
@@ -205,7 +219,9 @@ def _bounds(option: Option, value: Any) -> str | None:
     if option.choices is not None and value not in option.choices:
         return f"must be one of {', '.join(_show(c) for c in option.choices)}, found {_show(value)}"
     if isinstance(value, (list, tuple)):
-        return next((m for m in (_bounds(option, v) for v in value if isinstance(v, (int, float))) if m), None)
+        return next(
+            (m for m in (_bounds(option, v) for v in value if isinstance(v, (int, float))) if m), None
+        )
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     if value != value:
@@ -258,7 +274,9 @@ def _type_help(option: Option, value: Any) -> str | None:
     return f"write {option.type_name}" + (f": {option.doc}" if option.doc else "")
 
 
-def make_config(card: Card, options: Mapping[str, Any] | str | None) -> tuple[Config | None, list[OptionIssue]]:
+def make_config(
+    card: Card, options: Mapping[str, Any] | str | None
+) -> tuple[Config | None, list[OptionIssue]]:
     """The card's Config from a spec's `with:` (a mapping, or a preset's name), or everything wrong with it.
 
     `preset` names one of the card's presets; further options override it.
@@ -301,7 +319,9 @@ def _no_preset(card: Card, preset: Any) -> OptionIssue:
 
     near = did_you_mean(preset, card.presets) if isinstance(preset, str) else None
     have = f"its presets are {', '.join(sorted(card.presets))}" if card.presets else "it has none"
-    return OptionIssue(option="preset", message=f"`{card.name}` has no preset {_show(preset)}", help=near or have)
+    return OptionIssue(
+        option="preset", message=f"`{card.name}` has no preset {_show(preset)}", help=near or have
+    )
 
 
 def _unknown(card: Card, name: Any, known: list[str]) -> OptionIssue:

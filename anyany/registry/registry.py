@@ -1,4 +1,4 @@
-"""Registry: namespaces from entry points, their cards on first use, did-you-mean over all names, the quarantine.
+"""Registry: namespaces from entry points, cards on first use, did-you-mean over all names, the quarantine.
 
 A namespace is imported only when its card is asked for; lists of names come from the cache where it is valid.
 """
@@ -24,7 +24,7 @@ FIRST_PARTY = "anyany"
 
 
 class Registry:
-    """All plugins of an environment. `path` is what to scan (default `sys.path`; `()` for none: tests, notebooks).
+    """All plugins of an environment. `path` is what to scan (default `sys.path`; `()` for none, as in tests).
 
     `cache` False keeps nothing on disk.
     """
@@ -42,7 +42,7 @@ class Registry:
         self._warned: set[str] = set()
         self._manager: Any = None
 
-    # finding -----------------------------------------------------------------------------------------------------
+    # finding ----------------------------------------------------------------------------------------------
     @property
     def entries(self) -> Mapping[str, Entry]:
         """Entry points by namespace, without those that two distributions claim."""
@@ -91,9 +91,9 @@ class Registry:
             _ = self.entries
             return dict(self._quarantined)
 
-    # loading -----------------------------------------------------------------------------------------------------
+    # loading ----------------------------------------------------------------------------------------------
     def add(self, namespace: str, plugin: Any) -> None:
-        """Register a plugin of this process (a module or object with hooks). It replaces one of that namespace.
+        """Register a plugin of this process (a module or object with hooks); it replaces that namespace.
 
         Raises ValueError with the reason when the plugin breaks the API.
         """
@@ -150,7 +150,7 @@ class Registry:
             return result
 
     def card(self, name: str) -> Card:
-        """The card of `namespace/name`, or of its major version `namespace/name@2` (without one: the highest).
+        """The card of `namespace/name`, or of major version `namespace/name@2` (without one: the highest).
 
         Raises `UnknownCard`.
         """
@@ -171,7 +171,9 @@ class Registry:
             return majors[max(majors)]
         if not wanted.isdecimal() or int(wanted) not in majors:
             have = tuple(f"{bare}@{m}" for m in sorted(majors))
-            raise UnknownCard(name, have, f"`{bare}` has no major version `{wanted}`", f"there is {', '.join(have)}")
+            raise UnknownCard(
+                name, have, f"`{bare}` has no major version `{wanted}`", f"there is {', '.join(have)}"
+            )
         return majors[int(wanted)]
 
     def _unknown(self, name: str, bare: str, reason: str) -> UnknownCard:
@@ -179,9 +181,11 @@ class Registry:
 
         names = self.names()
         near = tuple(suggest(bare, names))
-        return UnknownCard(name, near, reason, did_you_mean(bare, names) or "`anyany plugins` lists all components")
+        return UnknownCard(
+            name, near, reason, did_you_mean(bare, names) or "`anyany plugins` lists all components"
+        )
 
-    # lists -------------------------------------------------------------------------------------------------------
+    # lists ------------------------------------------------------------------------------------------------
     def names(self) -> list[str]:
         """The names of all cards, sorted."""
         return sorted({c["name"] for d in self.describe().values() for c in d["cards"]})
@@ -200,9 +204,9 @@ class Registry:
             return found
 
     def describe(self) -> Mapping[str, dict[str, Any]]:
-        """namespace -> {dist, version, cards, kinds, specs, remarks} as JSON (see `registry.describe`), broken ones left out.
+        """namespace -> {dist, version, cards, kinds, specs, remarks} as JSON (see `registry.describe`).
 
-        Plugins whose cache entry is stale are imported; a broken one is quarantined with one warning.
+        Plugins whose cache entry is stale are imported; a broken one is set aside with one warning.
         """
         with self._lock:
             changed = False
@@ -246,7 +250,7 @@ class Registry:
             text = f"plugin `{broken.namespace}` is set aside: {broken.reason} (see `anyany plugins doctor`)"
             warnings.warn(text, PluginWarning, stacklevel=4)
 
-    # cache -------------------------------------------------------------------------------------------------------
+    # cache ------------------------------------------------------------------------------------------------
     def _memory(self) -> dict[str, Any]:
         if self._cache is None:
             self._local: dict[str, Any] = getattr(self, "_local", {})
@@ -259,7 +263,7 @@ class Registry:
         data: dict[str, Any] | None = self._memory().get(namespace)
         if data is None or entry is None or data.get("key") != [entry.module, entry.dist, entry.version]:
             return None
-        if "quarantine" in data:  # a missing module may be installed any time: believed only while nothing changed
+        if "quarantine" in data:  # believed only while nothing at all was installed
             return data if data.get("scan") == self._scan_stamp() else None
         return data if data["files"] and all(unchanged(f) for f in data["files"]) else None
 
@@ -278,9 +282,9 @@ class Registry:
         if self._cache is not None:
             self._cache.save(self._scans, self._cache.namespaces)
 
-    # folders -----------------------------------------------------------------------------------------------------
+    # folders ----------------------------------------------------------------------------------------------
     def folder(self, namespace: str) -> Path:
-        """The folder of a plugin's package (where `weights/` lies), found without importing it where possible.
+        """The folder of a plugin's package (where `weights/` lies), found without an import where possible.
 
         Raises LookupError when there is none.
         """
@@ -302,8 +306,10 @@ def _description(loaded: Loaded) -> dict[str, Any]:
     from anyany.registry.describe import describe_card, describe_kind
 
     cards = [describe_card(c) for majors in loaded.cards.values() for c in majors.values()]
-    return {"dist": loaded.dist, "version": loaded.version, "cards": cards, "specs": list(loaded.specs),
-            "kinds": [describe_kind(k) for k in loaded.kinds.values()], "remarks": list(loaded.remarks)}  # fmt: skip
+    return {
+        "dist": loaded.dist, "version": loaded.version, "cards": cards, "specs": list(loaded.specs),
+        "kinds": [describe_kind(k) for k in loaded.kinds.values()], "remarks": list(loaded.remarks),
+    }  # fmt: skip
 
 
 def _source_files(module: str) -> list[list[Any]]:

@@ -29,7 +29,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Quarantine:
-    """Why a namespace cannot be used. `last_line` is the end of the traceback, `where` its innermost file:line."""
+    """Why a namespace cannot be used. `last_line` ends the traceback, `where` is its innermost file:line."""
 
     namespace: str
     reason: str
@@ -41,7 +41,7 @@ class Quarantine:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A plugin that was imported: its cards by name and major, the kinds and specs it brings, remarks for `doctor`."""
+    """An imported plugin: its cards by name and major, the kinds and specs it brings, remarks."""
 
     namespace: str
     module: ModuleType | Any
