@@ -5,9 +5,14 @@ Shape suffixes: B rows of a call, N ragged length, D width.
 
 from __future__ import annotations
 
-from anyany.engine.component import Build, Component
+from anyany.engine.component import Assets, Build, Component
 from anyany.engine.context import Context
+from anyany.engine.decode import Decoder, Generated, Limits, last_hidden
 from anyany.engine.rows import Rows
+from anyany.engine.sampling import Rules, Sampler, span_rules
 from anyany.media.values import Audio, Video, to_float, to_uint8
 
-__all__ = ["Audio", "Build", "Component", "Context", "Rows", "Video", "to_float", "to_uint8"]
+__all__ = [
+    "Assets", "Audio", "Build", "Component", "Context", "Decoder", "Generated", "Limits", "Rows", "Rules", "Sampler", "Video",
+    "last_hidden", "load_diffusers", "load_transformers", "span_rules", "to_float", "to_uint8",
+]  # fmt: skip

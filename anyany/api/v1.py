@@ -61,7 +61,20 @@ class Port:
     open:   a message output with places to be filled.
     """
 
-    __slots__ = ("axes", "doc", "facets", "kinds", "many", "native", "open", "optional", "per", "sizes", "space", "ties")
+    __slots__ = (
+        "axes",
+        "doc",
+        "facets",
+        "kinds",
+        "many",
+        "native",
+        "open",
+        "optional",
+        "per",
+        "sizes",
+        "space",
+        "ties",
+    )
 
     def __init__(
         self, spec: str, axes: str = "", *, per: str | None = None, ties: str | None = None,

@@ -260,7 +260,7 @@ STATE = {"mamba"}
 
 
 def cache_kind(config: Any) -> str:
-    """"static" or "state" for the tested architectures; "dynamic" for every other decoder with a key-value cache."""
+    """ "static" or "state" for the tested architectures; "dynamic" for every other decoder with a key-value cache."""
     name = config.model_type
     return "static" if name in STATIC else "state" if name in STATE else "dynamic"
 

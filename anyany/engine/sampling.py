@@ -86,7 +86,9 @@ class Sampler:
     filtered: bool
 
     @staticmethod
-    def of(temperature: Sequence[float], top_k: Sequence[int], top_p: Sequence[float], words_B2: torch.Tensor) -> Sampler:
+    def of(
+        temperature: Sequence[float], top_k: Sequence[int], top_p: Sequence[float], words_B2: torch.Tensor
+    ) -> Sampler:
         """From one value a row. Raises ValueError for a temperature below 0, top_k below 0 or top_p outside (0, 1]."""
         if any(t < 0 for t in temperature) or any(k < 0 for k in top_k) or any(not 0 < p <= 1 for p in top_p):
             raise ValueError("sampling wants temperature >= 0, top_k >= 0 (0: all) and 0 < top_p <= 1")

@@ -1,4 +1,4 @@
-"""Cards of namespace `vision`. Torch-free.
+"""Cards of namespace `vision`: image encoders. Torch-free.
 
 Implementations are in the files beside this one.
 """
@@ -6,11 +6,59 @@ Implementations are in the files beside this one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from anyany.api.v1 import Card, hookimpl
+from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor
+
+
+class VitConfig(Config):
+    """A Vision Transformer; a checkpoint's config.json overrides the sizes."""
+
+    resolution: int = option(224, low=1, doc="side in pixels that every picture is resized to")
+    patch: int = option(16, low=1, doc="side of a patch in pixels")
+    width: int = option(768, low=1, doc="features a token")
+    layers: int = option(12, low=1, doc="transformer blocks")
+    heads: int = option(12, low=1, doc="attention heads a block")
+    mlp: int | None = option(None, doc="width of the feed-forward layers (4 x width)")
+    channels: int = option(3, choices=(1, 3), doc="colour channels")
+    stem: str = option(
+        "patch", choices=("patch", "conv"), doc="linear patches, or strided convolutions before the blocks"
+    )
+    mean: tuple[float, ...] = option((0.5,), doc="subtracted from pixels in 0..1, one value or one a channel")
+    std: tuple[float, ...] = option((0.5,), doc="divides what is left, one value or one a channel")
+
+
+def vit_calls(config: Any, facts: Any) -> dict[str, Call]:
+    width = facts.width
+    return {
+        "encode": Call(
+            takes={"image": Port("image", channels=config.channels)},
+            gives={
+                "patches": Port("features", "N D", D=width, space="self", doc="patch tokens after the final norm"),
+                "cls": Port("embedding", "D", D=width, space="self", doc="the class token after the final norm"),
+            },
+            batching=Batching(max_rows=64),
+        )
+    }
+
+
+VIT = card(
+    "vision/vit",
+    role="encoder",
+    about="Vision Transformer: a picture becomes a sequence of patch features.",
+    source="Dosovitskiy et al. 2021, arXiv 2010.11929; google-research/vision_transformer; transformers ViTModel",
+    config=VitConfig,
+    calls=vit_calls,
+    facts=Facts(
+        width=[json("config.hidden_size"), json("hidden_size"), tensor("*embeddings.cls_token", axis=2)],
+    ),
+    ignores=("classifier.*", "pooler.*", "vit.pooler.*"),
+    tiny={"resolution": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2},
+    impl="anyany_vision.vit:Vit",
+)
 
 
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return []
+    return [VIT]
