@@ -6,10 +6,10 @@ unreadable, unwritable or foreign, it is ignored; entries whose plugin or distri
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,17 +41,15 @@ def _core_stamp() -> list[Any]:
 
 def file_stamp(path: str) -> list[Any] | None:
     """[path, modification time, size, hash of the content], or None when it cannot be read."""
+    import hashlib  # 5 ms, and only needed where something changed
+
     try:
         stat = os.stat(path)
         with open(path, "rb") as file:
-            return [
-                path,
-                stat.st_mtime_ns,
-                stat.st_size,
-                hashlib.blake2b(file.read(), digest_size=12).hexdigest(),
-            ]
+            digest = hashlib.blake2b(file.read(), digest_size=12).hexdigest()
     except OSError:
         return None
+    return [path, stat.st_mtime_ns, stat.st_size, digest]
 
 
 def unchanged(stamp: list[Any]) -> bool:
@@ -73,7 +71,7 @@ class Cache:
     """The cache of this environment; `scans` and `namespaces` are what it held when opened."""
 
     def __init__(self, folder: str | None = None) -> None:
-        key = hashlib.blake2b(sys.prefix.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
+        key = f"{zlib.crc32(sys.prefix.encode('utf-8', 'surrogateescape')):08x}"
         self.path = os.path.join(folder or cache_folder(), f"registry-{key}.json")
         self.scans: dict[str, Any] = {}
         self.namespaces: dict[str, Any] = {}

@@ -50,9 +50,7 @@ def load(entry: Entry) -> Loaded | Quarantine:
     return Loaded(**{**vars(result), "remarks": tuple(remarks), "seconds": seconds})
 
 
-def read(
-    namespace: str, plugin: Callable[[], Any], *, dist: str = "", version: str = ""
-) -> Loaded | Quarantine:
+def read(namespace: str, plugin: Callable[[], Any], *, dist: str = "", version: str = "") -> Loaded | Quarantine:
     """What the plugin that `plugin()` returns offers under `namespace`, or why it cannot be used."""
     try:
         module = plugin()
@@ -149,18 +147,21 @@ def _quarantine(namespace: str, error: BaseException, dist: str) -> Quarantine:
     last = traceback.format_exception_only(error)[-1].strip()
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    code = "E801"
     if isinstance(error, PluginFault):
+        code = "E806"
         reason, last, where = str(error), "", ""
         advice = "the plugin breaks the plugin API; tell its author"
     elif isinstance(error, ModuleNotFoundError):
         reason = f"it needs the module `{error.name}`, which is not installed"
         advice = f"install what provides `{error.name}`, or reinstall {dist or 'the plugin'}"
     elif isinstance(error, pluggy.PluginValidationError):
+        code = "E806"
         reason = "a hook does not fit the API: " + " ".join(str(error).split())
         advice = "the plugin may be written for another version of anyany; upgrade one of the two"
     else:
         reason = f"{type(error).__name__} while it was loaded: " + " ".join(str(error).split())[:300]
         advice = f"upgrade or reinstall {dist or 'the plugin'}, or tell its author"
     return Quarantine(
-        namespace=namespace, reason=reason, dist=dist, last_line=last, where=where, advice=advice
+        namespace=namespace, reason=reason, dist=dist, last_line=last, where=where, advice=advice, code=code
     )

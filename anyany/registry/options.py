@@ -91,11 +91,7 @@ def type_name(hint: Any) -> str:
     if hint in _PLAIN:
         return _PLAIN[hint]
     if origin is not None and isinstance(origin, type):
-        return (
-            f"mapping of {type_name(args[1])}"
-            if issubclass(origin, Mapping)
-            else f"list of {type_name(args[0])}"
-        )
+        return f"mapping of {type_name(args[1])}" if issubclass(origin, Mapping) else f"list of {type_name(args[0])}"
     return str(getattr(hint, "__name__", hint))
 
 
@@ -219,9 +215,7 @@ def _bounds(option: Option, value: Any) -> str | None:
     if option.choices is not None and value not in option.choices:
         return f"must be one of {', '.join(_show(c) for c in option.choices)}, found {_show(value)}"
     if isinstance(value, (list, tuple)):
-        return next(
-            (m for m in (_bounds(option, v) for v in value if isinstance(v, (int, float))) if m), None
-        )
+        return next((m for m in (_bounds(option, v) for v in value if isinstance(v, (int, float))) if m), None)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     if value != value:
@@ -274,9 +268,7 @@ def _type_help(option: Option, value: Any) -> str | None:
     return f"write {option.type_name}" + (f": {option.doc}" if option.doc else "")
 
 
-def make_config(
-    card: Card, options: Mapping[str, Any] | str | None
-) -> tuple[Config | None, list[OptionIssue]]:
+def make_config(card: Card, options: Mapping[str, Any] | str | None) -> tuple[Config | None, list[OptionIssue]]:
     """The card's Config from a spec's `with:` (a mapping, or a preset's name), or everything wrong with it.
 
     `preset` names one of the card's presets; further options override it.
@@ -319,9 +311,7 @@ def _no_preset(card: Card, preset: Any) -> OptionIssue:
 
     near = did_you_mean(preset, card.presets) if isinstance(preset, str) else None
     have = f"its presets are {', '.join(sorted(card.presets))}" if card.presets else "it has none"
-    return OptionIssue(
-        option="preset", message=f"`{card.name}` has no preset {_show(preset)}", help=near or have
-    )
+    return OptionIssue(option="preset", message=f"`{card.name}` has no preset {_show(preset)}", help=near or have)
 
 
 def _unknown(card: Card, name: Any, known: list[str]) -> OptionIssue:

@@ -11,14 +11,16 @@ import threading
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyany.api.v1 import Card, Kind
 from anyany.kinds.builtin import KINDS
 from anyany.registry.cache import Cache, file_stamp, unchanged
 from anyany.registry.discover import discover, find_module, normal
 from anyany.registry.types import Entry, Loaded, PluginWarning, Quarantine, UnknownCard
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIRST_PARTY = "anyany"
 
@@ -77,7 +79,7 @@ class Registry:
         self._quarantined[key] = Quarantine(
             namespace=key, dist=rival.dist if ours else ", ".join(dists),
             reason=f"namespace `{rival.namespace}` is claimed by {' and '.join(dists)}",
-            advice=f"uninstall all but one of them: `pip uninstall {rival.dist}`",
+            advice=f"uninstall all but one of them: `pip uninstall {rival.dist}`", code="E802",
         )  # fmt: skip
 
     def namespaces(self) -> tuple[str, ...]:
@@ -157,33 +159,34 @@ class Registry:
         bare, at, wanted = name.partition("@")
         namespace, slash, _ = bare.partition("/")
         if not slash or bare.count("/") != 1 or not namespace:
-            raise self._unknown(name, bare, "a component is named `namespace/name`, such as `vision/vit`")
+            reason = "a component is named `namespace/name`, such as `vision/vit`"
+            raise self._unknown(name, bare, reason, "E103")
         loaded = self.load(namespace)
         if isinstance(loaded, Quarantine):
-            raise UnknownCard(name, (), f"its plugin `{namespace}` is broken: {loaded.reason}",
-                              "see `anyany plugins doctor`: " + loaded.advice)  # fmt: skip
+            reason = f"its plugin `{namespace}` is broken: {loaded.reason}"
+            help = f"{loaded.advice}; `anyany plugins doctor` tells more"
+            raise UnknownCard(name, (), reason, help, loaded.code)
         if loaded is None:
-            raise self._unknown(name, bare, f"no installed plugin has the namespace `{namespace}`")
+            reason = f"no installed plugin has the namespace `{namespace}`"
+            raise self._unknown(name, bare, reason, "E102")
         majors = loaded.cards.get(bare)
         if majors is None:
-            raise self._unknown(name, bare, f"the plugin `{namespace}` has no component of that name")
+            reason = f"the plugin `{namespace}` has no component of that name"
+            raise self._unknown(name, bare, reason, "E101")
         if not at:
             return majors[max(majors)]
         if not wanted.isdecimal() or int(wanted) not in majors:
             have = tuple(f"{bare}@{m}" for m in sorted(majors))
-            raise UnknownCard(
-                name, have, f"`{bare}` has no major version `{wanted}`", f"there is {', '.join(have)}"
-            )
+            reason = f"`{bare}` has no major version `{wanted}`"
+            raise UnknownCard(name, have, reason, f"there is {', '.join(have)}", "E104")
         return majors[int(wanted)]
 
-    def _unknown(self, name: str, bare: str, reason: str) -> UnknownCard:
+    def _unknown(self, name: str, bare: str, reason: str, code: str) -> UnknownCard:
         from anyany.errors.suggest import did_you_mean, suggest
 
         names = self.names()
-        near = tuple(suggest(bare, names))
-        return UnknownCard(
-            name, near, reason, did_you_mean(bare, names) or "`anyany plugins` lists all components"
-        )
+        help = did_you_mean(bare, names) or "`anyany plugins` lists all components"
+        return UnknownCard(name, tuple(suggest(bare, names)), reason, help, code)
 
     # lists ------------------------------------------------------------------------------------------------
     def names(self) -> list[str]:
@@ -299,6 +302,8 @@ class Registry:
                     file = loaded.module.__file__ if isinstance(loaded, Loaded) else None
         if not file:
             raise LookupError(f"no installed plugin with a folder has the namespace `{namespace}`")
+        from pathlib import Path
+
         return Path(file).resolve().parent
 
 

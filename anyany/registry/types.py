@@ -37,6 +37,7 @@ class Quarantine:
     last_line: str = ""
     where: str = ""
     advice: str = ""
+    code: str = "E801"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,14 @@ class Loaded:
 
 
 class UnknownCard(LookupError):
-    """No card has this name. `suggestions` are near names, `reason` says what is missing or broken."""
+    """No card has this name. `suggestions` are near names, `reason` says what is missing or broken.
 
-    def __init__(self, name: str, suggestions: tuple[str, ...], reason: str, help: str = "") -> None:
-        self.name, self.suggestions, self.reason, self.help = name, suggestions, reason, help
+    `code` is the catalogue's: E101 component, E102 namespace, E103 form, E104 major, E801… broken plugin.
+    """
+
+    def __init__(
+        self, name: str, suggestions: tuple[str, ...], reason: str, help: str = "", code: str = "E101"
+    ) -> None:
+        self.name, self.suggestions, self.reason = name, suggestions, reason
+        self.help, self.code = help, code
         super().__init__(f"{name}: {reason}")
