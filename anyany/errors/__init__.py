@@ -21,9 +21,17 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "CATALOGUE", "AnyanyError", "CallError", "Entry", "EnvironmentProblem", "Mark", "Problem", "SpecError",
-    "explain", "problem",
-]  # fmt: skip
+    "CATALOGUE",
+    "AnyanyError",
+    "CallError",
+    "Entry",
+    "EnvironmentProblem",
+    "Mark",
+    "Problem",
+    "SpecError",
+    "explain",
+    "problem",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -6,7 +6,7 @@ E45x weights, facts, lock, E5xx media, E6xx run, E7xx training, E8xx environment
 
 from __future__ import annotations
 
-from anyany.errors import codes_graph, codes_run, codes_yaml
+from anyany.errors import codes_files, codes_graph, codes_run, codes_yaml
 from anyany.errors.entry import Entry
 
 __all__ = ["CATALOGUE", "GROUPS", "Entry", "explain", "group_of"]
@@ -35,7 +35,9 @@ def _join(*parts: dict[str, Entry]) -> dict[str, Entry]:
     return dict(sorted(joined.items()))
 
 
-CATALOGUE: dict[str, Entry] = _join(codes_yaml.ENTRIES, codes_graph.ENTRIES, codes_run.ENTRIES)
+CATALOGUE: dict[str, Entry] = _join(
+    codes_yaml.ENTRIES, codes_graph.ENTRIES, codes_files.ENTRIES, codes_run.ENTRIES
+)
 
 
 def group_of(code: str) -> str:

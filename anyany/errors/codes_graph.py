@@ -95,7 +95,7 @@ NAMES = {
         "Profiles set `device`, `dtype`, `weights` and `with` of nodes that exist, or of `*`, and never the "
         "wiring.",
         "Move the change to the spec itself, or correct the node's name.",
-        'profiles: {fast: {see: {use: adapters/linear}}}',
+        "profiles: {fast: {see: {use: adapters/linear}}}",
     ),
     "E117": Entry(
         "Unknown kind",
@@ -131,7 +131,8 @@ EDGES = {
     ),
     "E204": Entry(
         "Not an edge",
-        "An edge is `node`, `node.port`, `input`, `input.kind`, a bracket `[a, b*]` or `{fill: reply, K: edge}`.",
+        "An edge is `node`, `node.port`, `input`, `input.kind`, a bracket `[a, b*]`, or "
+        "`{fill: reply, K: edge}`.",
         "Write it in one of these forms.",
         "in: look.patches.first",
     ),
@@ -183,8 +184,8 @@ EDGES = {
 LISTS = {
     "E301": Entry(
         "Two lists that are not the same",
-        "Ports of a node are mapped over different lists. Lists pair up only when they are the same list, never "
-        "by their length, and they never multiply.",
+        "Ports of a node are mapped over different lists. Lists pair up only when they are the same list, "
+        "never by their length, and they never multiply.",
         "Start both edges from the same list, or gather one of them with a bracket `[x*]`.",
         "compare: {use: transforms/compare, in: {a: photos, b: drawings}}",
     ),
@@ -201,8 +202,8 @@ LISTS = {
     ),
     "E304": Entry(
         "The edge does not carry the message's places",
-        "A per-place port takes exactly one value for each place of its kind in the message, so its edge must "
-        "descend from that list and no other.",
+        "A per-place port takes exactly one value for each place of its kind in the message, so its edge "
+        "must descend from that list and no other.",
         "Start the edge from the list that the help names.",
         "think: {in: {message: prompt, image: other_photos}}",
     ),
@@ -263,7 +264,7 @@ SIZES = {
         "Two sizes do not agree",
         "The two ends of an edge, or two edges of a node, fix the same axis to different sizes. Both places "
         "are shown.",
-        "Insert an adapter (`adapters/mlp` needs no width), or correct the option that sets one of the sizes.",
+        "Insert an adapter (`adapters/mlp` needs no width), or correct the option that sets a size.",
     ),
     "E402": Entry(
         "The axes do not fit",
@@ -282,7 +283,7 @@ SIZES = {
     ),
     "E410": Entry(
         "The facet does not fit",
-        "Between nodes the sample rate, channels or vocabulary must agree; only at inputs the loader converts.",
+        "Between nodes the rate, channels and vocabulary must agree; only at inputs the loader converts.",
         "Insert a converting transform, or choose matching components.",
     ),
     "E411": Entry(

@@ -1,4 +1,4 @@
-"""Codes E45x-E9xx and W5xx-W9xx: weights, media, running, training, environment, command line.
+"""Codes E6xx-E9xx, W6xx and W8xx: running, training, the environment, the command line.
 
 What is found after the spec itself has been checked.
 """
@@ -6,10 +6,6 @@ What is found after the spec itself has been checked.
 from __future__ import annotations
 
 from anyany.errors.entry import Entry
-
-WEIGHTS: dict[str, Entry] = {}
-
-MEDIA: dict[str, Entry] = {}
 
 RUN = {
     "E601": Entry(
@@ -146,7 +142,7 @@ ENVIRONMENT = {
     ),
     "E810": Entry(
         "Internal error",
-        "Something failed that should not be able to. It is a fault of anyany or of a plugin, not of the spec.",
+        "Something failed that should not be able to. It is a fault of anyany or a plugin, not of the spec.",
         "Report it, with the spec and the text under `--traceback`.",
     ),
 }
@@ -219,4 +215,4 @@ WARNINGS = {
     ),
 }
 
-ENTRIES = {**WEIGHTS, **MEDIA, **RUN, **TRAIN, **ENVIRONMENT, **CALL, **WARNINGS}
+ENTRIES = {**RUN, **TRAIN, **ENVIRONMENT, **CALL, **WARNINGS}

@@ -98,14 +98,14 @@ SYNTAX = {
     ),
     "E016": Entry(
         "A value cannot start with this character",
-        "YAML reserves `@` and the backtick, and `%` starts a directive; a value that begins so needs quotes.",
+        "YAML reserves `@` and the backtick, and `%` starts a directive; such a value needs quotes.",
         "Quote the value.",
         "name: @home",
     ),
     "E017": Entry(
         "A colon inside unquoted text",
-        "`: ` makes a key of what stands before it, and a key cannot stand here. Either the text needs quotes, "
-        "or the line before should not have a value of its own, or is not indented as meant.",
+        "`: ` makes a key of what stands before it, and a key cannot stand here. Either the text needs "
+        "quotes, or the line before should not have a value of its own, or is not indented as meant.",
         "Quote the text, or start a new line.",
         "about: Text in: text out",
     ),
@@ -165,8 +165,8 @@ VALUES = {
     ),
     "E026": Entry(
         "An unquoted `?` inside brackets",
-        "Inside `{…}` and `[…]` several YAML readers refuse an unquoted `?`, so a spec that uses it would load "
-        "on one machine and not on the next.",
+        "Inside `{…}` and `[…]` several YAML readers refuse an unquoted `?`, so such a spec would load on "
+        "one machine and not on the next.",
         'Quote it: `{a: "text?"}`. On a line of its own, `a: text?` needs no quotes.',
         "inputs: {question: text?}",
     ),
@@ -239,14 +239,14 @@ SHAPE = {
     ),
     "E043": Entry(
         "Unknown version of the spec language",
-        "`anyany:` gives the version of the language that a spec is written in. This release reads version 1.",
+        "`anyany:` gives the version of the language that a spec is written in; this release reads 1.",
         "Write `anyany: 1`, or use a newer release.",
         "anyany: 2",
     ),
     "E044": Entry(
         "Not a valid name",
-        "Names of inputs, nodes, outputs and profiles are made of letters, digits, `_` and `-`, and start with "
-        "a letter. A dot separates a node from its port and cannot be part of a name.",
+        "Names of inputs, nodes, outputs and profiles are made of letters, digits, `_` and `-`, and start "
+        "with a letter. A dot separates a node from its port and cannot be part of a name.",
         "Choose another name.",
         "nodes: {my.node: {use: adapters/mlp}}",
     ),
@@ -271,8 +271,8 @@ SHAPE = {
     ),
     "E048": Entry(
         "Code is not allowed in a spec",
-        "A spec names ids, never code: no dotted Python paths, expressions or templates, and no files outside "
-        "its folder.",
+        "A spec names ids, never code: no dotted Python paths, expressions or templates, and no files "
+        "outside its folder.",
         "Name a component of an installed plugin by `namespace/name`.",
         "see: {use: torch.nn.Linear}",
     ),

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from anyany.errors import exit as exits
-from anyany.errors.catalogue import CATALOGUE
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in a file: 1-based line and column (in characters), and how many characters it spans."""
+class Mark(NamedTuple):
+    """A place in a file: 1-based line and column (in characters), and how many characters it spans.
+
+    A named tuple because a spec has thousands of them: made in a third of a dataclass's time.
+    """
 
     file: str
     line: int
@@ -50,7 +52,9 @@ class Problem:
 
     def to_json(self) -> dict[str, str | int | None]:
         """The object that `check --format json` prints; file, line and column are null without a place."""
-        extra = [f"{word} {value}" for word, value in (("expected", self.expected), ("found", self.found)) if value]
+        extra = [
+            f"{word} {value}" for word, value in (("expected", self.expected), ("found", self.found)) if value
+        ]
         mark = self.mark
         return {
             "code": self.code,
@@ -74,10 +78,18 @@ def problem(
     help: str | None = None,
     related: Iterable[tuple[Mark, str]] = (),
 ) -> Problem:
-    """Make a `Problem` whose code is in the catalogue (an unknown code is a bug of ours, hence the assert)."""
+    """Make a `Problem` whose code is in the catalogue (an unknown one is a bug of ours, so: assert)."""
+    from anyany.errors.catalogue import CATALOGUE  # here, for a spec without problems needs none of it
+
     assert code in CATALOGUE, f"{code} is not in anyany.errors.catalogue"
     return Problem(
-        code=code, message=message, path=path, mark=mark, expected=expected, found=found, help=help,
+        code=code,
+        message=message,
+        path=path,
+        mark=mark,
+        expected=expected,
+        found=found,
+        help=help,
         related=tuple(related),
     )
 

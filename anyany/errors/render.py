@@ -65,7 +65,7 @@ def _read(file: str) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` with control characters and lone surrogates made visible, so that no spec can drive a terminal."""
+    """`text` with control characters and lone surrogates made visible: no spec may drive a terminal."""
     if text.isprintable():
         return text
     return "".join(_visible(char) for char in text)
@@ -150,7 +150,9 @@ def _one(item: Problem, sources: _Sources, paint: _Painter) -> str:
         lines += _snippet(mark, "", sources, paint, item.severity, gutter)
     for other, note in item.related:
         if mark is None or other.file != mark.file:
-            lines.append(f"{' ' * gutter} {paint('dim', f'--> {clean(other.file)}:{other.line}:{other.column}')}")
+            lines.append(
+                f"{' ' * gutter} {paint('dim', f'--> {clean(other.file)}:{other.line}:{other.column}')}"
+            )
         lines += _snippet(other, clean(note), sources, paint, "help", gutter)
     for word, value in (("expected", item.expected), ("found", item.found)):
         if value:
@@ -165,7 +167,11 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
     unique = dict.fromkeys(problems)
     return sorted(
         unique,
-        key=lambda p: (p.mark is None, *((p.mark.file, p.mark.line, p.mark.column) if p.mark else ("", 0, 0)), p.code),
+        key=lambda p: (
+            p.mark is None,
+            *((p.mark.file, p.mark.line, p.mark.column) if p.mark else ("", 0, 0)),
+            p.code,
+        ),
     )
 
 

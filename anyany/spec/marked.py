@@ -12,9 +12,20 @@ from anyany.errors.problems import Mark, Problem, problem
 from anyany.spec.yaml_tree import MAX_BYTES, Marked, Plain, at, find, to_plain
 
 __all__ = [
-    "PYTHON", "SET", "Marked", "Plain", "apply_sets", "at", "find", "from_python", "parse", "parse_file",
-    "parse_value", "set_path", "to_plain",
-]  # fmt: skip
+    "PYTHON",
+    "SET",
+    "Marked",
+    "Plain",
+    "apply_sets",
+    "at",
+    "find",
+    "from_python",
+    "parse",
+    "parse_file",
+    "parse_value",
+    "set_path",
+    "to_plain",
+]
 
 SET = "<--set>"
 """The file name in marks of values given by `--set`; line N is the N-th `--set`."""
@@ -39,17 +50,18 @@ def parse(text: str | bytes, file: str, pure: bool = False) -> tuple[Marked | No
 
 
 def _empty(file: str) -> Problem:
-    return problem("E005", "the spec is empty", mark=Mark(file, 1, 1),
-                   help="write `inputs:`, `nodes:` and `outputs:`")  # fmt: skip
+    return problem("E005", "the spec is empty", mark=Mark(file, 1, 1), help="write `inputs:`, `nodes:` and `outputs:`")
 
 
 def _not_a_mapping(root: Marked) -> Problem:
     glued = isinstance(root.value, str) and re.match(r"[\w-]+:\S", root.value)
     return problem(
-        "E006", f"a spec is a mapping, and this is {root.what}", mark=root.mark,
+        "E006",
+        f"a spec is a mapping, and this is {root.what}",
+        mark=root.mark,
         expected="keys such as `inputs:`, `nodes:`, `outputs:`",
         help="put a space after each colon" if glued else "write `key: value` lines",
-    )  # fmt: skip
+    )
 
 
 def parse_value(text: str | bytes, file: str, pure: bool = False) -> tuple[Marked | None, list[Problem]]:
@@ -60,12 +72,13 @@ def parse_value(text: str | bytes, file: str, pure: bool = False) -> tuple[Marke
     from yaml import YAMLError
 
     from anyany.spec.yaml_build import Builder
-    from anyany.spec.yaml_syntax import retell
 
     builder = Builder(text, file, pure)
     try:
         root = builder.build()
     except YAMLError as error:
+        from anyany.spec.yaml_syntax import retell
+
         return None, [*builder.problems, retell(error, text, file)]
     if root is None and not builder.problems:
         return None, [_empty(file)]
@@ -77,13 +90,17 @@ def _readable(text: str | bytes, file: str) -> tuple[str, Problem | None]:
     start = Mark(file, 1, 1)
     if len(text) > MAX_BYTES:
         size = f"{len(text) / 1e6:.1f} MB"
-        return "", problem("E002", f"the spec has {size}; at most 1 MB is read", mark=start,
-                           help="keep data in files of their own")  # fmt: skip
+        return "", problem(
+            "E002",
+            f"the spec has {size}; at most 1 MB is read",
+            mark=start,
+            help="keep data in files of their own",
+        )
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            return "", _not_utf8(text, error, file)
+            return "", _not_utf8(error, file)
     text = text.removeprefix("\ufeff")
     bad = re.search(_BAD_CHARS, text)
     if bad is None:
@@ -94,7 +111,8 @@ def _readable(text: str | bytes, file: str) -> tuple[str, Problem | None]:
     return "", problem("E004", f"the character {name} is not allowed in YAML", mark=mark, help="delete it")
 
 
-def _not_utf8(data: bytes, error: UnicodeDecodeError, file: str) -> Problem:
+def _not_utf8(error: UnicodeDecodeError, file: str) -> Problem:
+    data = error.object  # without its byte order mark, as `error.start` counts
     lines = data[: error.start].replace(b"\r\n", b"\n").split(b"\n")
     mark = Mark(file, len(lines), len(lines[-1].decode("utf-8", "replace")) + 1)
     sixteen = data[:2] in (b"\xff\xfe", b"\xfe\xff")
@@ -141,7 +159,11 @@ def from_python(value: object, file: str = PYTHON) -> tuple[Marked | None, list[
     try:
         text = write(value)
     except Unwritable as error:
-        return None, [problem("E034", str(error), path=error.path, mark=Mark(file, 1, 1), help=error.help)], ""
+        return (
+            None,
+            [problem("E034", str(error), path=error.path, mark=Mark(file, 1, 1), help=error.help)],
+            "",
+        )
     root, problems = parse(text, file)
     return root, problems, text
 
@@ -166,9 +188,7 @@ def apply_sets(root: Marked, texts: Iterable[str]) -> tuple[Marked, list[Problem
     return root, problems, "\n".join(re.sub(r"[\r\n]", " ", line) for line in lines)
 
 
-def set_path(
-    root: Marked, dotted: str, value: object, line: int = 1, offset: int = 0
-) -> tuple[Marked, list[Problem]]:
+def set_path(root: Marked, dotted: str, value: object, line: int = 1, offset: int = 0) -> tuple[Marked, list[Problem]]:
     """A tree with the value at a dotted path replaced; mappings on the way are made when missing.
 
     A str is parsed as YAML (`3`, `[a, b*]`, `{width: 8}`, `hub:org/name`), other values are taken as they
@@ -181,8 +201,9 @@ def set_path(
         return root, [_set_problem(line, 1, len(dotted), f"`{dotted}` is not a dotted path", dotted)]
     if isinstance(value, str):
         if not value.strip():
-            return root, [_set_problem(line, 1, len(dotted) + 1, f"no value for `{dotted}`; write `null` for "
-                                       "nothing", dotted)]  # fmt: skip
+            return root, [
+                _set_problem(line, 1, len(dotted) + 1, f"no value for `{dotted}`; write `null` for nothing", dotted)
+            ]
         new, problems = parse_value(value, SET)
     else:
         from anyany.spec.yaml_write import Unwritable, write_flow
@@ -201,8 +222,13 @@ def set_path(
 
 
 def _set_problem(line: int, column: int, length: int, message: str, path: str) -> Problem:
-    return problem("E905", message, path=path, mark=Mark(SET, line, column, max(1, length)),
-                   help="write `--set nodes.see.with.width=64`")  # fmt: skip
+    return problem(
+        "E905",
+        message,
+        path=path,
+        mark=Mark(SET, line, column, max(1, length)),
+        help="write `--set nodes.see.with.width=64`",
+    )
 
 
 def _shift(mark: Mark, line: int, offset: int) -> Mark:
@@ -228,10 +254,13 @@ def _moved(node: Marked, line: int, offset: int) -> Marked:
     elif isinstance(value, list):
         value = [_moved(child, line, offset) for child in value]
     return Marked(
-        value=value, mark=_shift(node.mark, line, offset), end_mark=_shift(node.end_mark, line, offset),
+        value=value,
+        mark=_shift(node.mark, line, offset),
+        end=_shift(node.end_mark, line, offset)[1:3],
         key_marks={key: _shift(mark, line, offset) for key, mark in node.key_marks.items()},
-        quoted=node.quoted, raw=node.raw,
-    )  # fmt: skip
+        quoted=node.quoted,
+        raw=node.raw,
+    )
 
 
 def _put(node: Marked | None, parts: list[str], new: Marked, mark: Mark) -> Marked | str:
@@ -243,21 +272,23 @@ def _put(node: Marked | None, parts: list[str], new: Marked, mark: Mark) -> Mark
         child = _put(None, rest, new, mark)
         if isinstance(child, str):
             return child
-        return Marked(value={head: child}, mark=mark, end_mark=mark, key_marks={head: mark})
+        return Marked(value={head: child}, mark=mark, end=mark[1:3], key_marks={head: mark})
     if isinstance(node.value, list):
         return _put_item(node, head, rest, new, mark)
     if not isinstance(node.value, dict):
         return f"`{head}` cannot be set inside {node.what}"
     old = node.value.get(head)
     if head == "with" and rest and old is not None and isinstance(old.value, str):
-        old = Marked(value={"preset": old}, mark=old.mark, end_mark=old.end_mark, key_marks={"preset": old.mark})
+        old = Marked(value={"preset": old}, mark=old.mark, end=old.end, key_marks={"preset": old.mark})
     child = _put(old, rest, new, mark)
     if isinstance(child, str):
         return child
     return Marked(
-        value={**node.value, head: child}, mark=node.mark, end_mark=node.end_mark,
+        value={**node.value, head: child},
+        mark=node.mark,
+        end=node.end,
         key_marks={head: mark, **node.key_marks},
-    )  # fmt: skip
+    )
 
 
 def _put_item(node: Marked, head: str, rest: list[str], new: Marked, mark: Mark) -> Marked | str:
@@ -269,4 +300,4 @@ def _put_item(node: Marked, head: str, rest: list[str], new: Marked, mark: Mark)
         return child
     items = [*node.value]
     items[int(head)] = child
-    return Marked(value=items, mark=node.mark, end_mark=node.end_mark)
+    return Marked(value=items, mark=node.mark, end=node.end)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from anyany.errors.problems import Mark, Problem, problem
-from anyany.spec.yaml_scalar import Finding, odd_key, resolve
+from anyany.spec.yaml_scalar import FIRST, Finding, odd_key, resolve
 from anyany.spec.yaml_tree import MAX_DEPTH, MAX_VALUES, Marked
 
 MOST_PROBLEMS = 100
@@ -21,6 +21,12 @@ _SCHEMES = frozenset(("hub", "file", "bundle", "random", "http", "https", "data"
 
 
 _NODE_EVENTS = frozenset((yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.MappingStartEvent, yaml.AliasEvent))
+
+
+def _end(event: Any) -> tuple[int, int]:
+    """Line and column just after an event, 1-based."""
+    end = event.end_mark
+    return end.line + 1, end.column + 1
 
 
 class Stop(Exception):
@@ -64,7 +70,9 @@ class Builder:
             if kind is yaml.DocumentStartEvent:
                 if seen:
                     self.tell(
-                        "E007", "a second document starts here; one file holds one spec", self._mark(event, 3),
+                        "E007",
+                        "a second document starts here; one file holds one spec",
+                        self._mark(event, 3),
                         "put each spec in its own file, or delete the `---`",
                     )
                     raise Stop
@@ -81,15 +89,11 @@ class Builder:
 
     def _span(self, event: Any) -> Mark:
         start, end = event.start_mark, event.end_mark
-        length = end.column - start.column if end.line == start.line else 1
-        return Mark(self.file, start.line + 1, start.column + 1, max(1, length))
+        line, column = start.line, start.column
+        length = end.column - column if end.line == line else 1
+        return Mark(self.file, line + 1, column + 1, length or 1)
 
-    def _end(self, event: Any) -> Mark:
-        return Mark(self.file, event.end_mark.line + 1, event.end_mark.column + 1)
-
-    def tell(
-        self, code: str, message: str, mark: Mark, help: str, related: tuple[tuple[Mark, str], ...] = ()
-    ) -> None:
+    def tell(self, code: str, message: str, mark: Mark, help: str, related: tuple[tuple[Mark, str], ...] = ()) -> None:
         """Add a finding at the current path; after a hundred, one last note and the building ends."""
         if self._silent:
             return
@@ -97,9 +101,13 @@ class Builder:
         self.problems.append(problem(code, message, path=path, mark=mark, help=help, related=related))
         if len(self.problems) >= MOST_PROBLEMS:
             self.problems.append(
-                problem("E009", "too many problems; the rest of the file was not read", mark=mark,
-                        help="mend these first")
-            )  # fmt: skip
+                problem(
+                    "E009",
+                    "too many problems; the rest of the file was not read",
+                    mark=mark,
+                    help="mend these first",
+                )
+            )
             raise Stop
 
     def _report(self, finding: Finding | None, mark: Mark) -> None:
@@ -140,31 +148,39 @@ class Builder:
         mark = self._span(event)
         known = self._anchors.get(name)
         if known is None:
-            self.tell("E022", f"`*{name}` refers to an anchor `&{name}`, and there is none", mark,
-                      f"to splice the list, write the star after the name: `{name}*`")  # fmt: skip
-            return Marked(value=f"{name}*", mark=mark, end_mark=self._end(event), raw=f"*{name}")
+            self.tell(
+                "E022",
+                f"`*{name}` refers to an anchor `&{name}`, and there is none",
+                mark,
+                f"to splice the list, write the star after the name: `{name}*`",
+            )
+            return Marked(value=f"{name}*", mark=mark, end=_end(event), raw=f"*{name}")
         target, size = known
         if target is None:
             self.tell("E023", f"`*{name}` stands inside its own anchor `&{name}`", mark, "write it out")
             raise Stop
         self._tally(max(2, size), event)
         return Marked(
-            value=target.value, mark=mark, end_mark=self._end(event), key_marks=target.key_marks,
-            quoted=target.quoted, raw=target.raw,
-        )  # fmt: skip
+            value=target.value,
+            mark=mark,
+            end=_end(event),
+            key_marks=target.key_marks,
+            quoted=target.quoted,
+            raw=target.raw,
+        )
 
     def _scalar(self, event: Any) -> Marked:
         text: str = event.value
         mark = self._span(event)
-        end = self._end(event)
         if event.style in _QUOTES:
-            return Marked(value=text, mark=mark, end_mark=end, quoted=True)
+            return Marked(value=text, mark=mark, end=_end(event), quoted=True)
         if self._flow and "?" in text:
             self._question(text, mark)
-        value, finding = resolve(text)
-        if finding is not None:
+        value: bool | int | float | str | None = text
+        if text == "" or text[0] in FIRST:
+            value, finding = resolve(text)
             self._report(finding, mark)
-        return Marked(value=value, mark=mark, end_mark=end, raw=text)
+        return Marked(value=value, mark=mark, end=_end(event), raw=text)
 
     def _question(self, text: str, mark: Mark) -> None:
         self.tell("E026", f"`{text}` has a `?` and is not quoted inside brackets", mark, f'write `"{text}"`')
@@ -172,8 +188,12 @@ class Builder:
     def _collection(self, event: Any, mapping: bool) -> Marked:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            self.tell("E008", f"more than {MAX_DEPTH} levels of nesting", self._mark(event),
-                      "close the brackets, or flatten the structure")  # fmt: skip
+            self.tell(
+                "E008",
+                f"more than {MAX_DEPTH} levels of nesting",
+                self._mark(event),
+                "close the brackets, or flatten the structure",
+            )
             raise Stop
         self._flow += bool(event.flow_style)
         build = self._mapping if mapping else self._sequence
@@ -188,34 +208,48 @@ class Builder:
             self._path.append(str(len(items)))
             items.append(self._node(event))
             self._path.pop()
-        return Marked(value=items, mark=self._mark(start), end_mark=self._end(event))
+        return Marked(value=items, mark=self._mark(start), end=_end(event))
 
     def _mapping(self, start: Any) -> Marked:
         values: dict[str, Marked] = {}
         key_marks: dict[str, Mark] = {}
         while type(event := self._parser.get_event()) is not yaml.MappingEndEvent:
-            key = self._key(event)
             key_mark = self._span(event)
+            key = self._key(event, key_mark)
             value_event = self._parser.get_event()
-            if key is not None and (glued := self._glued_key(event, value_event)):
+            bare = self._flow and key is not None and self._lacks_value(event, value_event)
+            glued = re.fullmatch(_GLUED, event.value) if bare and event.style not in _QUOTES else None
+            if glued:
                 self._no_space(glued, key_mark)
                 key = glued[1]
                 child = self._after_colon(glued, key_mark)
             else:
                 self._path.append(key or "")
-                child = self._value(event, key, value_event)
+                if bare:
+                    self.tell(
+                        "E033",
+                        f"`{key}` has no value",
+                        key_mark,
+                        f"write `{key}: value`, or square brackets for a list",
+                    )
+                child = self._value(event, value_event)
                 self._path.pop()
             if key is not None and key in values:
                 self._path.append(key)
-                self.tell("E021", f"the key `{key}` is given twice", key_mark, "rename or delete one of them",
-                          ((key_marks[key], f"first defined at line {key_marks[key].line}"),))  # fmt: skip
+                self.tell(
+                    "E021",
+                    f"the key `{key}` is given twice",
+                    key_mark,
+                    "rename or delete one of them",
+                    ((key_marks[key], f"first defined at line {key_marks[key].line}"),),
+                )
                 self._path.pop()
             elif key is not None:
                 values[key] = child
                 key_marks[key] = key_mark
-        return Marked(value=values, mark=self._mark(start), end_mark=self._end(event), key_marks=key_marks)
+        return Marked(value=values, mark=self._mark(start), end=_end(event), key_marks=key_marks)
 
-    def _key(self, event: Any) -> str | None:
+    def _key(self, event: Any, mark: Mark) -> str | None:
         """The key as text, or None when it is no usable key (which has been told)."""
         if type(event) is not yaml.ScalarEvent:
             self._strange_key(event)
@@ -223,7 +257,6 @@ class Builder:
         key: str = event.value
         if event.style in _QUOTES:
             return key
-        mark = self._span(event)
         if event.tag is not None or event.anchor is not None:
             sign = "tag" if event.tag is not None else "anchor"
             self.tell("E024" if sign == "tag" else "E032", f"a key with a YAML {sign}", mark, f"delete the {sign}")
@@ -232,7 +265,7 @@ class Builder:
             return None
         if self._flow and "?" in key:
             self._question(key, mark)
-        finding = odd_key(key)
+        finding = odd_key(key) if key == "" or key[0] in FIRST else None
         self._report(finding, mark)
         return None if finding is not None and finding.code == "E032" else key
 
@@ -241,50 +274,48 @@ class Builder:
         if type(event) is yaml.AliasEvent:
             self.tell("E032", f"the alias `*{event.anchor}` cannot be a key", mark, "write a name before the colon")
         else:
-            braces = self.text[event.start_mark.index :].startswith("{")
+            braces = self.text.startswith("{", event.start_mark.index)
             self.tell(
-                "E032", "a key must be a name, and this one is a mapping or a list", mark,
-                "specs have no `{{templates}}`; quote a value that holds braces" if braces
+                "E032",
+                "a key must be a name, and this one is a mapping or a list",
+                mark,
+                "specs have no `{{templates}}`; quote a value that holds braces"
+                if braces
                 else "write a name before the colon",
-            )  # fmt: skip
+            )
             self._silent, before = True, self._silent
             self._node(event)
             self._silent = before
 
     def _lacks_value(self, key_event: Any, value_event: Any) -> bool:
         """Whether this is `a` in `{a, b: 1}`: inside brackets, without value and colon."""
-        if not self._flow or type(value_event) is not yaml.ScalarEvent or value_event.style in _QUOTES:
+        if type(value_event) is not yaml.ScalarEvent or value_event.value or value_event.style in _QUOTES:
             return False
-        between = self.text[key_event.end_mark.index : value_event.start_mark.index]
-        return value_event.value == "" and ":" not in between
+        start: int = key_event.end_mark.index
+        return ":" not in self.text[start : value_event.start_mark.index]
 
-    def _glued_key(self, key_event: Any, value_event: Any) -> re.Match[str] | None:
-        """`a:b` in `{a:b}`, which YAML reads as a key without a value."""
-        if not self._lacks_value(key_event, value_event) or key_event.style in _QUOTES:
-            return None
-        return re.fullmatch(_GLUED, key_event.value)
-
-    def _value(self, key_event: Any, key: str | None, event: Any) -> Marked:
-        """The value of a key; catches `a` in `{a, b: 1}`, and `use:x` on a line below its key."""
-        if key is not None and self._lacks_value(key_event, event):
-            self.tell("E033", f"`{key}` has no value", self._span(key_event),
-                      f"write `{key}: value`, or square brackets for a list")  # fmt: skip
+    def _value(self, key_event: Any, event: Any) -> Marked:
+        """The value of a key; catches `use:x` on a line below its key."""
         below = not self._flow and event.start_mark.line > key_event.end_mark.line
         if below and type(event) is yaml.ScalarEvent and event.style not in _QUOTES:
             glued = re.match(_GLUED, event.value)
             if glued and glued[1] not in _SCHEMES:
                 mark = self._mark(event, len(glued[0]))
                 self._no_space(glued, mark)
-                child = self._after_colon(glued, mark)
                 name = glued[1]
-                return Marked(value={name: child}, mark=mark, end_mark=self._end(event), key_marks={name: mark})
+                child = self._after_colon(glued, mark)
+                return Marked(value={name: child}, mark=mark, end=_end(event), key_marks={name: mark})
         return self._node(event)
 
     def _no_space(self, glued: re.Match[str], mark: Mark) -> None:
-        self.tell("E013", f"`{glued[0]}` is one word: a space is missing after the colon", mark,
-                  f"write `{glued[1]}: {glued[2]}`")  # fmt: skip
+        self.tell(
+            "E013",
+            f"`{glued[0]}` is one word: a space is missing after the colon",
+            mark,
+            f"write `{glued[1]}: {glued[2]}`",
+        )
 
     def _after_colon(self, glued: re.Match[str], mark: Mark) -> Marked:
         """The value that was meant in `key:value`, so that the check can go on behind the error."""
         place = Mark(self.file, mark.line, mark.column + len(glued[1]) + 1, len(glued[2]))
-        return Marked(value=resolve(glued[2]).value, mark=place, end_mark=place, raw=glued[2])
+        return Marked(value=resolve(glued[2]).value, mark=place, end=place[1:3], raw=glued[2])

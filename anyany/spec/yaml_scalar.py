@@ -11,13 +11,11 @@ from typing import NamedTuple
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _SWITCHES = frozenset(
-    form
-    for word in ("on", "off", "yes", "no", "y", "n")
-    for form in (word, word.capitalize(), word.upper())
+    form for word in ("on", "off", "yes", "no", "y", "n") for form in (word, word.capitalize(), word.upper())
 )
 _ON = frozenset(("on", "yes", "y"))
 _NOT_NUMBERS = frozenset(("nan", "inf", "infinity"))
-_FIRST = frozenset("+-.0123456789~nNtTfFyYoOiI")
+FIRST = frozenset("+-.0123456789~nNtTfFyYoOiI")
 """First characters of every scalar that is, or may be taken for, something else than text."""
 
 _INT = r"[-+]?[0-9]+"
@@ -38,7 +36,7 @@ class Finding(NamedTuple):
 
 
 class Scalar(NamedTuple):
-    value: None | bool | int | float | str
+    value: bool | int | float | str | None
     finding: Finding | None = None
 
 
@@ -46,7 +44,7 @@ def resolve(text: str) -> Scalar:
     """The value of an unquoted scalar, and what is worth telling about it."""
     if text == "":
         return Scalar(None)
-    if text[0] not in _FIRST:
+    if text[0] not in FIRST:
         return Scalar(text)
     if text in _NULLS:
         return Scalar(None)
@@ -54,11 +52,14 @@ def resolve(text: str) -> Scalar:
         return Scalar(_BOOLS[text])
     if text in _SWITCHES:
         truth = "true" if text.lower() in _ON else "false"
-        return Scalar(text, Finding(
-            "E027",
-            f"`{text}` is a boolean to some YAML tools and text to others",
-            f'write `{truth}` for a switch, or `"{text}"` for the text',
-        ))  # fmt: skip
+        return Scalar(
+            text,
+            Finding(
+                "E027",
+                f"`{text}` is a boolean to some YAML tools and text to others",
+                f'write `{truth}` for a switch, or `"{text}"` for the text',
+            ),
+        )
     if text[0] in "+-.0123456789":
         return _number_like(text)
     return Scalar(text, _words(text))
@@ -68,20 +69,28 @@ def _words(text: str) -> Finding | None:
     word = text.lstrip("+-").lower()
     if word not in _NOT_NUMBERS:
         return None
-    meant = "leave the option out if not-a-number is meant" if word == "nan" else (
-        f"write `{'-' if text[0] == '-' else ''}.inf` for infinity"
-    )  # fmt: skip
+    meant = (
+        "leave the option out if not-a-number is meant"
+        if word == "nan"
+        else (f"write `{'-' if text[0] == '-' else ''}.inf` for infinity")
+    )
     return Finding("W004", f"`{text}` is read as text", f'{meant}, or `"{text}"` for the text')
 
 
 def _number_like(text: str) -> Scalar:
-    bare = text.lstrip("+-")
-    if re.fullmatch(_INT, text):
+    bare = text[1:] if text[0] in "+-" else text
+    if bare.isdecimal() and bare.isascii():
         return _whole(text, bare)
     if re.fullmatch(r"0o[0-7]+", text):
-        return _sized(text, int(text[2:], 8) if len(text) < 40 else None, Finding(
-            "W003", f"`{text}` is octal here and text to some YAML tools", "write it in decimal digits",
-        ))  # fmt: skip
+        return _sized(
+            text,
+            int(text[2:], 8) if len(text) < 40 else None,
+            Finding(
+                "W003",
+                f"`{text}` is octal here and text to some YAML tools",
+                "write it in decimal digits",
+            ),
+        )
     if re.fullmatch(r"0x[0-9a-fA-F]+", text):
         return _sized(text, int(text, 16) if len(text) < 40 else None, None)
     if re.fullmatch(_FLOAT, text):
@@ -110,11 +119,15 @@ def _whole(text: str, bare: str) -> Scalar:
     value = int(text) if len(text) <= 20 else None
     if len(bare) > 1 and bare[0] == "0":
         plain = bare.lstrip("0") or "0"
-        return _sized(text, value, Finding(
-            "E028",
-            f"`{text}` is octal to some YAML tools and decimal to others",
-            f'write `{plain}`, or `"{text}"` for the text',
-        ))  # fmt: skip
+        return _sized(
+            text,
+            value,
+            Finding(
+                "E028",
+                f"`{text}` is octal to some YAML tools and decimal to others",
+                f'write `{plain}`, or `"{text}"` for the text',
+            ),
+        )
     return _sized(text, value, None)
 
 
@@ -130,14 +143,20 @@ def _too_large(text: str) -> Finding:
 
 
 def _fraction(text: str) -> Scalar:
+    """A number with a dot or an exponent, in a form that YAML 1.2 knows."""
     value = float(text)
     if value in (float("inf"), float("-inf")):
         return Scalar(0.0, _too_large(text))
     if re.fullmatch(_FLOAT_EVERYWHERE, text):
         return Scalar(value)
-    return Scalar(value, Finding(
-        "W001", f"`{text}` is a number here and text to some YAML tools", f"write `{portable_float(text)}`",
-    ))  # fmt: skip
+    return Scalar(
+        value,
+        Finding(
+            "W001",
+            f"`{text}` is a number here and text to some YAML tools",
+            f"write `{portable_float(text)}`",
+        ),
+    )
 
 
 def portable_float(text: str) -> str:
@@ -154,7 +173,7 @@ def odd_key(text: str) -> Finding | None:
     """What is worth telling about an unquoted key. Keys are always text; `y` and `n` are let pass."""
     if text in _NULLS:
         return Finding("E032", "a key must be a name, and this one is empty", "write a name before the colon")
-    if text[0] not in _FIRST or (len(text) == 1 and text.isalpha()):
+    if text[0] not in FIRST or (len(text) == 1 and text.isalpha()):
         return None
     if text in _BOOLS or text in _SWITCHES:
         return Finding("W002", f"the key `{text}` is text here and a boolean to some YAML tools", f'write `"{text}":`')

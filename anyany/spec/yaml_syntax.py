@@ -51,9 +51,14 @@ class Context(NamedTuple):
         return Mark(self.file, line + 1, column + 1, max(1, length))
 
     def tell(
-        self, code: str, message: str, help: str, place: tuple[int, int] | None = None, length: int = 1,
+        self,
+        code: str,
+        message: str,
+        help: str,
+        place: tuple[int, int] | None = None,
+        length: int = 1,
         related: tuple[tuple[Mark, str], ...] = (),
-    ) -> Problem:  # fmt: skip
+    ) -> Problem:
         return problem(code, message, mark=self.mark(place, length), help=help, related=related)
 
 
@@ -69,10 +74,13 @@ def retell(error: Any, text: str, file: str) -> Problem:
     else:
         at = (place.line, place.column)
     context = Context(
-        file=file, lines=lines, at=at, since=(since.line, since.column) if since else None,
+        file=file,
+        lines=lines,
+        at=at,
+        since=(since.line, since.column) if since else None,
         doing=str(getattr(error, "context", None) or "").lower(),
         found=str(getattr(error, "problem", None) or getattr(error, "reason", None) or error).lower(),
-    )  # fmt: skip
+    )
     for rule in _RULES:
         told = rule(context)
         if told is not None:
@@ -105,8 +113,9 @@ def _character(c: Context) -> Problem | None:
         shown = "a backtick" if c.char == "`" else f"`{c.char}`"
         return c.tell("E016", f"a value cannot start with {shown}", "quote the value")
     if "directive" in c.doing or "incompatible yaml" in c.found:
-        return c.tell("E016", "a line that starts with `%` is a YAML directive", "quote it, or delete the line",
-                      c.since)  # fmt: skip
+        return c.tell(
+            "E016", "a line that starts with `%` is a YAML directive", "quote it, or delete the line", c.since
+        )
     return None
 
 
@@ -118,8 +127,14 @@ def _quoted(c: Context) -> Problem | None:
     backslash = c.lines[c.at[0]].rfind("\\", 0, c.at[1] + 1)
     place = (c.at[0], backslash) if backslash >= 0 else c.at
     shown = c.lines[place[0]][place[1] : place[1] + 2]
-    return c.tell("E019", f"`{shown}` is no escape that YAML knows", r"write `\\` for a backslash, or use single "
-                  "quotes", place, 2)  # fmt: skip
+    return c.tell(
+        "E019",
+        f"`{shown}` is no escape that YAML knows",
+        r"write `\\` for a backslash, or use single "
+        "quotes",
+        place,
+        2,
+    )
 
 
 def _brackets(c: Context) -> Problem | None:
@@ -132,20 +147,34 @@ def _brackets(c: Context) -> Problem | None:
         word = re.search(r"[\w*.-]*$", c.before)
         start = word.start() if word else c.at[1]
         name = c.lines[c.at[0]][start : c.at[1] + 1]
-        return c.tell("E026", f"`{name}` has a `?` and is not quoted inside brackets", f'write `"{name}"`',
-                      (c.at[0], start), len(name))  # fmt: skip
-    if opened is None or c.char in (",", ":") and opened[0] == c.at[0]:
+        return c.tell(
+            "E026",
+            f"`{name}` has a `?` and is not quoted inside brackets",
+            f'write `"{name}"`',
+            (c.at[0], start),
+            len(name),
+        )
+    if opened is None or (c.char in (",", ":") and opened[0] == c.at[0]):
         return _in_brackets(c, opened)
     bracket = c.lines[opened[0]][opened[1] : opened[1] + 1]
     closer = {"{": "}", "[": "]"}.get(bracket, "]")
     if c.char in ("}", "]") and c.char != closer:
-        return c.tell("E014", f"`{bracket}` is closed by `{c.char}`", f"close it with `{closer}`",
-                      related=((c.mark(opened), "opened here"),))  # fmt: skip
+        return c.tell(
+            "E014",
+            f"`{bracket}` is closed by `{c.char}`",
+            f"close it with `{closer}`",
+            related=((c.mark(opened), "opened here"),),
+        )
     if opened[0] == c.at[0]:
         return _in_brackets(c, opened)
     related = ((c.mark(), "this line is still inside the brackets"),) if c.char else ()
-    return c.tell("E014", f"`{bracket}` is not closed, or a comma is missing",
-                  f"close it with `{closer}`, or separate the entries by commas", opened, related=related)  # fmt: skip
+    return c.tell(
+        "E014",
+        f"`{bracket}` is not closed, or a comma is missing",
+        f"close it with `{closer}`, or separate the entries by commas",
+        opened,
+        related=related,
+    )
 
 
 def _in_brackets(c: Context, opened: tuple[int, int] | None) -> Problem:
@@ -174,10 +203,12 @@ def _colon(c: Context) -> Problem | None:
             return _no_colon(c, (above, glued.start(1)))
         if re.match(_PAIR_LINE, c.lines[above]) and _column(c.lines[line]) > _column(c.lines[above]):
             return c.tell(
-                "E012", f"this line is indented deeper than line {above + 1}, which already has its value",
+                "E012",
+                f"this line is indented deeper than line {above + 1}, which already has its value",
                 "align it with its siblings, or quote the text if it goes on here",
-                (line, _column(c.lines[line])), related=((c.mark((above, _column(c.lines[above]))), "this line"),),
-            )  # fmt: skip
+                (line, _column(c.lines[line])),
+                related=((c.mark((above, _column(c.lines[above]))), "this line"),),
+            )
     return c.tell("E017", "a `: ` makes a key, and no key can stand here", "quote the text, or check the line above")
 
 
@@ -185,12 +216,22 @@ def _no_colon(c: Context, place: tuple[int, int]) -> Problem:
     rest = c.lines[place[0]][place[1] :] if place[0] < len(c.lines) else ""
     glued = re.match(r"([\w-]+):(\S+)", rest)
     if glued:
-        return c.tell("E013", f"`{glued[0]}` is one word: a space is missing after the colon",
-                      f"write `{glued[1]}: {glued[2]}`", place, len(glued[0]))  # fmt: skip
+        return c.tell(
+            "E013",
+            f"`{glued[0]}` is one word: a space is missing after the colon",
+            f"write `{glued[1]}: {glued[2]}`",
+            place,
+            len(glued[0]),
+        )
     if rest[:1] in ("'", '"') and rest.count(rest[0]) == 1:
         return c.tell("E015", "a quote is opened here and not closed on this line", "close the quote", place)
-    return c.tell("E013", "this line is neither `key: value` nor part of a value", "write it as `key: value`",
-                  place, len(rest.rstrip()))  # fmt: skip
+    return c.tell(
+        "E013",
+        "this line is neither `key: value` nor part of a value",
+        "write it as `key: value`",
+        place,
+        len(rest.rstrip()),
+    )
 
 
 def _column(line: str) -> int:
@@ -199,8 +240,11 @@ def _column(line: str) -> int:
 
 def _block(c: Context) -> Problem | None:
     if "sequence entries are not allowed" in c.found:
-        return c.tell("E012", "a list item cannot start on the line of its key", "put `- ` on the next line, "
-                      "or write the list as `[a, b]`")  # fmt: skip
+        return c.tell(
+            "E012",
+            "a list item cannot start on the line of its key",
+            "put `- ` on the next line, or write the list as `[a, b]`",
+        )
     if "block scalar" in c.doing:
         return c.tell("E010", "after `|` or `>` the text starts on the next line", "start a new line, or quote it")
     if not any(word in c.doing for word in ("block mapping", "block collection", "block node")) and (
@@ -223,8 +267,11 @@ def _block(c: Context) -> Problem | None:
 def _rest(c: Context) -> Problem:
     last = c.before.rstrip()[-1]
     if last in "'\"" and c.before.count(last) % 2:
-        return c.tell("E015", f"a `{last}` on an earlier line is not closed before this one",
-                      "close the quote on the line where it starts")  # fmt: skip
+        return c.tell(
+            "E015",
+            f"a `{last}` on an earlier line is not closed before this one",
+            "close the quote on the line where it starts",
+        )
     help = "put the whole value into one pair of quotes"
     if last == "'":
         help += ", and write a quote inside single quotes twice: `''`"
@@ -234,14 +281,22 @@ def _rest(c: Context) -> Problem:
 def _indentation(c: Context) -> Problem:
     if c.char == "-" and "mapping" in c.doing:
         return c.tell("E012", "a list item among the keys of a mapping", "indent it below its key, or make it a key")
-    siblings = ()
+    siblings: tuple[tuple[Mark, str], ...] = ()
     if c.since is not None and c.since[0] < c.at[0]:
         siblings = ((c.mark(c.since), f"the block starts here, in column {c.since[1] + 1}"),)
     if "collection" in c.doing or "sequence" in c.doing:
-        return c.tell("E012", "a `- ` item is expected here, as in the lines above",
-                      "start the line with `- `, or indent it as its neighbours", related=siblings)  # fmt: skip
-    return c.tell("E012", f"this line starts in column {c.at[1] + 1}, which fits no block above",
-                  "align it with its siblings", related=siblings)  # fmt: skip
+        return c.tell(
+            "E012",
+            "a `- ` item is expected here, as in the lines above",
+            "start the line with `- `, or indent it as its neighbours",
+            related=siblings,
+        )
+    return c.tell(
+        "E012",
+        f"this line starts in column {c.at[1] + 1}, which fits no block above",
+        "align it with its siblings",
+        related=siblings,
+    )
 
 
 _RULES = (_tab, _character, _quoted, _brackets, _colon, _block)

@@ -22,14 +22,14 @@ MAX_VALUES = 100_000
 class Marked:
     """A value with its place. Trees are shared, never changed: `set_path` copies what it touches.
 
-    `mark` spans the value if it is a scalar on one line, else its first character; `end_mark` is the place
-    just after it. `key_marks` has the places of a mapping's keys. `quoted` is true for scalars in quotes
-    or block style; `raw` is the text of a scalar as it was written (unquoted ones only).
+    `mark` spans the value if it is a scalar on one line, else its first character; `end` is the line and
+    column just after it (1-based). `key_marks` has the places of a mapping's keys. `quoted` is true for
+    scalars in quotes or block style; `raw` is the text of an unquoted scalar as it was written.
     """
 
-    value: None | bool | int | float | str | list[Marked] | dict[str, Marked]
+    value: bool | int | float | str | list[Marked] | dict[str, Marked] | None
     mark: Mark
-    end_mark: Mark
+    end: tuple[int, int]
     key_marks: dict[str, Mark] = field(default_factory=dict)
     quoted: bool = False
     raw: str | None = None
@@ -40,6 +40,11 @@ class Marked:
         if self.value is None:
             return "nothing"
         return WORDS[type(self.value)]
+
+    @property
+    def end_mark(self) -> Mark:
+        """The place just after the value."""
+        return Mark(self.mark.file, *self.end)
 
     def get(self, key: str) -> Marked | None:
         """The value under `key`, or None when it is missing or this is no mapping."""
@@ -55,9 +60,13 @@ class Marked:
 
 
 WORDS: dict[type, str] = {
-    dict: "a mapping", list: "a list", str: "a text", bool: "a boolean", int: "a whole number",
+    dict: "a mapping",
+    list: "a list",
+    str: "a text",
+    bool: "a boolean",
+    int: "a whole number",
     float: "a number",
-}  # fmt: skip
+}
 
 
 def to_plain(marked: Marked) -> Plain:

@@ -11,7 +11,7 @@ from anyany.spec.yaml_scalar import portable_float
 from anyany.spec.yaml_tree import MAX_DEPTH, MAX_VALUES
 
 _PLAIN = r"[A-Za-z_][\w/.*-]*"
-_NOT_TEXT = frozenset("y n yes no on off true false null nan inf infinity".split())
+_NOT_TEXT = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity"])
 _BLOCK_LEVELS = 2
 
 
