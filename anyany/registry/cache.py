@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from anyany.api import v1
+
 FORMAT = 1
 
 
@@ -32,10 +34,10 @@ def cache_folder() -> str:
 def _core_stamp() -> list[Any]:
     """Changes when the code that writes descriptions does, so that no old shape of them is ever read."""
     from anyany import __version__
-    from anyany.api import v1
-    from anyany.registry import describe, options
 
-    stats = [os.stat(m.__file__ or "") for m in (v1, describe, options)]
+    here = os.path.dirname(os.path.abspath(__file__))
+    files = (os.path.join(here, "describe.py"), os.path.join(here, "options.py"), v1.__file__)
+    stats = [os.stat(file) for file in files]
     return [__version__, sys.version_info[:2], *[(s.st_mtime_ns, s.st_size) for s in stats]]
 
 
@@ -97,7 +99,7 @@ class Cache:
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
             with open(temporary, "w", encoding="utf-8") as file:
-                json.dump(data, file)
+                file.write(json.dumps(data))  # `dump` would take the slow pure-Python encoder
             os.replace(temporary, self.path)
         except OSError:  # a read-only home or a full disk: go on without a cache
             if os.path.exists(temporary):
