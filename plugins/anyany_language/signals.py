@@ -37,7 +37,7 @@ def split_reply(
         if run:
             parts.append(decode(run))
             run = []
-        parts.append(Place(kind, counts.get(kind, 0)))
+        parts.append(Place(kind=kind, index=counts.get(kind, 0)))
         counts[kind] = counts.get(kind, 0) + 1
         found.append((kind, at))
         at += len(spans[kind])
