@@ -63,7 +63,7 @@ def resolve_facts(
 
 
 def expression(fact: Any) -> str:
-    """A fact as text, its key in the lock and the cache: `tensor(*embed*, 0)` or `json(config.json: width)`."""
+    """A fact as text, its key in lock and cache: `tensor(*embed*, 0)` or `json(config.json: width)`."""
     if fact.kind == "tensor":
         return f"tensor({fact.pattern}, {fact.axis})"
     return f"json({fact.file}: {fact.key})"
@@ -118,7 +118,7 @@ def _seek_hub(
 
 
 def _read_cache(path: str) -> dict[str, dict[str, Any]]:
-    """The cached facts of one repository: commits last seen behind its branches, and facts by source string."""
+    """The cached facts of a repository: commits last seen behind its branches, facts by source string."""
     try:
         with open(path, encoding="utf-8") as file:
             kept = json.load(file)
@@ -191,7 +191,7 @@ def _from_header(fact: Any, header: Header | None) -> Fact | None:
                     f"{expression(fact)}: the tensor {name} of {info.file} has {len(info.shape)} axes.",
                     "these weights are of another kind than the component expects",
                 )
-            return info.shape[fact.axis]
+            return int(info.shape[fact.axis])
     return None
 
 
@@ -208,7 +208,7 @@ def _from_table(fact: Any, table: Any, where: str) -> Fact | None:
     if isinstance(table, bool) or not isinstance(table, int | float | str):
         raise WeightsError(
             "E463",
-            f"{os.path.join(where, fact.file)}: {fact.key} is {type(table).__name__}, not a number or a text.",
+            f"{os.path.join(where, fact.file)}: {fact.key} is {type(table).__name__}, no number and no text.",
             "these weights are of another kind than the component expects",
         )
     value: Fact = table
