@@ -217,7 +217,8 @@ def strange_scene(rng: np.random.Generator, scene: Scene) -> Scene:
     else:
         corners = int(rng.integers(3, 8))
         angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
-        reach = rng.uniform(0.35, 1.15, corners)
+        # One long and one short corner: never near a regular triangle or square.
+        reach = rng.permutation(np.append(rng.uniform(0.35, 1.15, corners - 2), [0.4, 1.1]))
         outline = np.stack([reach * np.cos(angles), reach * np.sin(angles)], 1).astype(np.float32)
         # The colour is drawn anew: without a shape of the six beside it every colour may be shown.
         colour = int(rng.integers(6))

@@ -1,0 +1,193 @@
+"""Stage 3: encoder, adapters and language model together, on conversations about pictures and about text alone.
+
+The loss is next-token cross-entropy on replies, plus the distance of `to_image` from the caption encoder's conditioning at
+the signals (NExT-GPT's alignment). In the input, attribute words of earlier reply tokens are often replaced by others of
+their class, so that a shape is read from the picture and not guessed from the colour. Shapes: B batch, L length, C width.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from anyany_mini import marker, models, speak, talk, world
+from anyany_mini.train.common import CHECKPOINTS, Average, Run, caption_batch, optimizer, rate, rng_of, token, tokenizer
+
+CORRUPT = 0.4
+IGNORE = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Input ids and labels [B, L] (labels are not shifted), pictures [P, 3, H, W] and the captions to be drawn, in order."""
+
+    ids: Tensor
+    labels: Tensor
+    pictures: Tensor
+    drawn: list[str]
+
+
+def classes() -> dict[int, list[int]]:
+    """Every attribute word's id and the ids of its class."""
+    found = {}
+    for group in (world.SIZES, world.COLOURS, world.SHAPES):
+        ids = [token(f" {word}") for word in group]
+        found.update(dict.fromkeys(ids, ids))
+    return found
+
+
+def row_of(one: talk.Talk, rng: np.random.Generator, groups: dict[int, list[int]]) -> tuple[list[int], list[int]]:
+    """Ids and labels of a conversation."""
+    ids: list[int] = []
+    labels: list[int] = []
+    for turn in one.turns:
+        asked = speak.prompt_ids(turn.asked, models.LOOK["patches"])
+        ids += asked
+        labels += [IGNORE] * len(asked)
+        looks = None in turn.asked
+        for piece in (*turn.reply, talk.Piece(text=talk.EOS)):
+            for found in tokenizer().encode(piece.text, add_special_tokens=False).ids:
+                labels.append(found if piece.learn else IGNORE)
+                if looks and found in groups and rng.random() < CORRUPT:
+                    found = groups[found][int(rng.integers(len(groups[found])))]
+                ids.append(found)
+    return ids, labels
+
+
+def roughen(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """Pixel noise, and blur on a fifth, so that drawings can be read as well as renderings."""
+    blurred = nn.functional.avg_pool2d(nn.functional.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    soft = torch.from_numpy(rng.random(len(pictures)) < 0.2)[:, None, None, None]
+    level = torch.from_numpy(rng.uniform(0, 0.12, (len(pictures), 1, 1, 1))).float()
+    return torch.where(soft, blurred, pictures) + level * torch.randn_like(pictures)
+
+
+def sample_batches(rng: np.random.Generator, size: int, groups: dict[int, list[int]]) -> list[Batch]:
+    """Conversations in two batches, the longest eighth apart, so that little is spent on padding."""
+    pairs = [(one, row_of(one, rng, groups)) for one in (talk.sample_talk(rng) for _ in range(size))]
+    pairs.sort(key=lambda pair: len(pair[1][0]))
+    cut = size - size // 8
+    return [collate(pairs[:cut], rng), collate(pairs[cut:], rng)]
+
+
+def collate(pairs: list[tuple[talk.Talk, tuple[list[int], list[int]]]], rng: np.random.Generator) -> Batch:
+    talks, rows = [one for one, _ in pairs], [row for _, row in pairs]
+    longest = max(len(ids) for ids, _ in rows)
+    pad = token(talk.PAD)
+    shown = [world.render(one.scene) for one in talks if one.scene is not None]
+    pictures = models.pixels(np.stack(shown)) if shown else torch.zeros(0, 3, world.SIDE, world.SIDE)
+    return Batch(
+        ids=torch.tensor([ids + [pad] * (longest - len(ids)) for ids, _ in rows]),
+        labels=torch.tensor([labels + [IGNORE] * (longest - len(labels)) for _, labels in rows]),
+        pictures=roughen(pictures, rng),
+        drawn=[turn.drawn for one in talks for turn in one.turns if turn.drawn],
+    )
+
+
+def losses(talker: speak.Talker, draw: models.Draw, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the replies (sum over tokens) and squared error of the conditioning (sum over drawings)."""
+    seen = None
+    if len(batch.pictures):
+        seen = nn.functional.dropout(speak.features(talker, batch.pictures), 0.1)
+    hidden = speak.hidden(talker, batch.ids, seen)
+    shifted = batch.labels[:, 1:]
+    learnt = shifted != IGNORE
+    logits = talker.think.lm_head(hidden[:, :-1][learnt])
+    text = nn.functional.cross_entropy(logits, shifted[learnt], reduction="sum")
+    if not batch.drawn:
+        return text, text.new_zeros(())
+    signals = torch.isin(batch.ids, torch.tensor([token(s) for s in talk.SIGNALS]))
+    with torch.no_grad():
+        wanted = draw.embed(*caption_batch(batch.drawn))
+    found = talker.to_image(hidden[signals]).view_as(wanted)
+    return text, nn.functional.mse_loss(found, wanted) * len(wanted)
+
+
+def step_of(talker: speak.Talker, draw: models.Draw, batches: list[Batch]) -> np.ndarray:
+    """Gradients of one step; returns the two mean losses."""
+    tokens = sum(int((batch.labels[:, 1:] != IGNORE).sum()) for batch in batches)
+    drawings = max(sum(len(batch.drawn) for batch in batches), 1)
+    means = np.zeros(2)
+    for batch in batches:
+        text, match = losses(talker, draw, batch)
+        (text / tokens + match / drawings).backward()
+        means += (text.item() / tokens, match.item() / drawings)
+    return means
+
+
+@torch.no_grad()
+def gate(talker: speak.Talker, split: str, count: int, seed: int = 0) -> dict[str, float]:
+    """Caption marks on evaluation scenes."""
+    rng = np.random.default_rng(world.EVAL_SEED + seed)
+    scenes = [world.sample_scene(rng, split) for _ in range(count)]
+    prompts = [speak.prompt_ids(("describe it", None), talker.patches)] * count
+    replies = speak.generate(talker, prompts, models.pixels(np.stack([world.render(s) for s in scenes])))
+    marks = [marker.mark_caption(speak.words(r), world.caption(s)) for r, s in zip(replies, scenes, strict=True)]
+    return {name: float(np.mean([m[name] for m in marks])) for name in marks[0]}
+
+
+def averaged(average: Average) -> speak.Talker:
+    """The talker with its averaged weights."""
+    talker = speak.fresh()
+    nn.ModuleDict(talker.parts()).load_state_dict(average.shadow)
+    nn.ModuleDict(talker.parts()).eval()
+    return talker
+
+
+def finish(average: Average) -> speak.Talker:
+    """Write the averaged weights into the package and mark them."""
+    talker = averaged(average)
+    for name, module in talker.parts().items():
+        models.save(name, module, speak.CONFIGS[name])
+    return talker
+
+
+def train(options: argparse.Namespace) -> None:
+    torch.manual_seed(options.seed)
+    draw = models.Draw(models.DRAW).eval().requires_grad_(False)
+    draw.text_encoder.load_state_dict(torch.load(CHECKPOINTS / "captions.pt", weights_only=True)["text_encoder"])
+    talker, groups = speak.fresh(), classes()
+    module = nn.ModuleDict(talker.parts())
+    run, optim, average = Run(options.name), optimizer([module]), Average(module, 0.998)
+    first = 0
+    if state := run.resume():
+        module.load_state_dict(state["model"])
+        optim.load_state_dict(state["optim"])
+        average.shadow, first = state["average"], state["step"]
+    totals, since = np.zeros(2), 0
+    for step in range(first, options.steps):
+        torch.manual_seed(options.seed * 10_000_000 + step)
+        for group in optim.param_groups:
+            group["lr"] = rate(step, options.steps, options.lr, warmup=200)
+        optim.zero_grad()
+        found = step_of(talker, draw, sample_batches(rng_of(options.seed, "talker", step), options.batch, groups))
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optim.step()
+        average.update(module, step)
+        totals, since = totals + found, since + 1
+        if step % 100 == 99:
+            run.log(step + 1, text=totals[0] / since, match=totals[1] / since)
+            totals, since = np.zeros(2), 0
+        if step % options.mark_every == options.mark_every - 1:
+            for split in ("seen", "unseen"):
+                marks = gate(averaged(average), split, 64)
+                run.log(step + 1, **{f"{split}_{name}": value for name, value in marks.items()})
+        if run.due() or step == options.steps - 1:
+            state = {"model": module.state_dict(), "optim": optim.state_dict(), "average": average.shadow, "step": step + 1}
+            run.save(state)
+            finish(average)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="anyany_mini.train talker")
+    parser.add_argument("--name", default="talker")
+    parser.add_argument("--steps", type=int, default=5_000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mark-every", type=int, default=500)
+    train(parser.parse_args(arguments))
