@@ -35,9 +35,7 @@ def _join(*parts: dict[str, Entry]) -> dict[str, Entry]:
     return dict(sorted(joined.items()))
 
 
-CATALOGUE: dict[str, Entry] = _join(
-    codes_yaml.ENTRIES, codes_graph.ENTRIES, codes_files.ENTRIES, codes_run.ENTRIES
-)
+CATALOGUE: dict[str, Entry] = _join(codes_yaml.ENTRIES, codes_graph.ENTRIES, codes_files.ENTRIES, codes_run.ENTRIES)
 
 
 def group_of(code: str) -> str:

@@ -170,9 +170,7 @@ MEDIA = {
         "Convert it: pictures to PNG or JPEG, sound to WAV or FLAC, films to MP4.",
     ),
     "E508": Entry("The file ends too early", "It was cut off.", "Copy or download it again."),
-    "E509": Entry(
-        "The file is damaged", "Its content breaks the rules of its format.", "Copy or download it again."
-    ),
+    "E509": Entry("The file is damaged", "Its content breaks the rules of its format.", "Copy or download it again."),
     "E510": Entry(
         "The file is too large", "It has more bytes than the limit allows.", "Shrink it, or raise the limit."
     ),
@@ -189,18 +187,14 @@ MEDIA = {
         "Decoded, the content would take more memory than the limit allows.",
         "Scale it down or cut it, or raise the limit.",
     ),
-    "E514": Entry(
-        "The text is too long", "It is longer than the limit allows.", "Cut it, or raise the limit."
-    ),
+    "E514": Entry("The text is too long", "It is longer than the limit allows.", "Cut it, or raise the limit."),
     "E515": Entry("The picture has no pixels", "Its width or height is zero.", "Give another picture."),
     "E516": Entry("The sound or film has no length", "It lasts zero seconds.", "Give another one."),
     "E517": Entry(
         "No track of the kind wanted", "The file has no picture or sound track.", "Give a file that has one."
     ),
     "E518": Entry("The text is not UTF-8", "Text files are UTF-8.", "Save the file as UTF-8."),
-    "E519": Entry(
-        "Not valid JSON", "The file is no JSON document.", "Mend the place that the message names."
-    ),
+    "E519": Entry("Not valid JSON", "The file is no JSON document.", "Mend the place that the message names."),
     "E520": Entry(
         "A message template is not closed, or has an unknown tag",
         "Media stand in a message as `{file:PATH}`, `{image:PATH}`, `{audio:PATH}` or `{video:PATH}`; a "

@@ -92,8 +92,7 @@ NAMES = {
     ),
     "E116": Entry(
         "A profile changes what it may not",
-        "Profiles set `device`, `dtype`, `weights` and `with` of nodes that exist, or of `*`, and never the "
-        "wiring.",
+        "Profiles set `device`, `dtype`, `weights` and `with` of nodes that exist, or of `*`, and never the wiring.",
         "Move the change to the spec itself, or correct the node's name.",
         "profiles: {fast: {see: {use: adapters/linear}}}",
     ),
@@ -131,8 +130,7 @@ EDGES = {
     ),
     "E204": Entry(
         "Not an edge",
-        "An edge is `node`, `node.port`, `input`, `input.kind`, a bracket `[a, b*]`, or "
-        "`{fill: reply, K: edge}`.",
+        "An edge is `node`, `node.port`, `input`, `input.kind`, a bracket `[a, b*]`, or `{fill: reply, K: edge}`.",
         "Write it in one of these forms.",
         "in: look.patches.first",
     ),
@@ -262,8 +260,7 @@ LISTS = {
 SIZES = {
     "E401": Entry(
         "Two sizes do not agree",
-        "The two ends of an edge, or two edges of a node, fix the same axis to different sizes. Both places "
-        "are shown.",
+        "The two ends of an edge, or two edges of a node, fix the same axis to different sizes. Both places are shown.",
         "Insert an adapter (`adapters/mlp` needs no width), or correct the option that sets a size.",
     ),
     "E402": Entry(

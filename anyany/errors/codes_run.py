@@ -30,8 +30,7 @@ RUN = {
     ),
     "E605": Entry(
         "A part of a message that no node takes",
-        "The item's message holds media of a kind that no node of the spec reads; they are never dropped "
-        "silently.",
+        "The item's message holds media of a kind that no node of the spec reads; they are never dropped silently.",
         "Leave the part out, or add a node that takes it.",
     ),
     "E606": Entry(

@@ -264,8 +264,7 @@ SHAPE = {
     ),
     "E047": Entry(
         "The key does not go with `of`",
-        "A node made by `of` shares component, options and weights with the node it names, and cannot set "
-        "them itself.",
+        "A node made by `of` shares component, options and weights with the node it names, and cannot set them itself.",
         "Move `with`, `weights`, `device` or `dtype` to the node that `of` names.",
         "draw: {of: vae, with: {steps: 10}}",
     ),

@@ -52,9 +52,7 @@ class Problem:
 
     def to_json(self) -> dict[str, str | int | None]:
         """The object that `check --format json` prints; file, line and column are null without a place."""
-        extra = [
-            f"{word} {value}" for word, value in (("expected", self.expected), ("found", self.found)) if value
-        ]
+        extra = [f"{word} {value}" for word, value in (("expected", self.expected), ("found", self.found)) if value]
         mark = self.mark
         return {
             "code": self.code,

@@ -43,11 +43,12 @@ class _Sources:
     lines: dict[str, list[str]]
 
     def line(self, mark: Mark) -> str | None:
+        """The line a mark is on; None where there is no text to show."""
         if mark.file not in self.lines:
             text = self.given.get(mark.file)
             self.lines[mark.file] = split_lines(_read(mark.file) if text is None else text)
         lines = self.lines[mark.file]
-        return lines[mark.line - 1] if 1 <= mark.line <= len(lines) else None
+        return lines[mark.line - 1] or None if 1 <= mark.line <= len(lines) else None
 
 
 def _read(file: str) -> str:
@@ -150,9 +151,7 @@ def _one(item: Problem, sources: _Sources, paint: _Painter) -> str:
         lines += _snippet(mark, "", sources, paint, item.severity, gutter)
     for other, note in item.related:
         if mark is None or other.file != mark.file:
-            lines.append(
-                f"{' ' * gutter} {paint('dim', f'--> {clean(other.file)}:{other.line}:{other.column}')}"
-            )
+            lines.append(f"{' ' * gutter} {paint('dim', f'--> {clean(other.file)}:{other.line}:{other.column}')}")
         lines += _snippet(other, clean(note), sources, paint, "help", gutter)
     for word, value in (("expected", item.expected), ("found", item.found)):
         if value:
@@ -182,9 +181,7 @@ def summary(problems: Sequence[Problem]) -> str:
     return ", ".join(f"{n} {word}{'s' if n != 1 else ''}" for n, word in counts if n) or "no problems"
 
 
-def render(
-    problems: Iterable[Problem], sources: Mapping[str, str] | None = None, colour: bool | None = None
-) -> str:
+def render(problems: Iterable[Problem], sources: Mapping[str, str] | None = None, colour: bool | None = None) -> str:
     """All problems as text, in file order, with the count as the last line.
 
     `sources` maps a mark's file to its text; files not given are read from disk where they exist.

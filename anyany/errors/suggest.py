@@ -47,11 +47,7 @@ def _score(word: str, name: str) -> float:
         score = 2.5  # right name, other namespace: `image/clip` for `vision/clip`
     if score == FAR and "/" in name and "/" not in word:
         score = 1.0 + distance(word, tail, limit)  # the namespace was forgotten
-    if (
-        score >= FAR
-        and len(word) > 2
-        and (name.startswith(word) or (len(name) > 2 and word.startswith(name)))
-    ):
+    if score >= FAR and len(word) > 2 and (name.startswith(word) or (len(name) > 2 and word.startswith(name))):
         score = 3.0 + abs(len(word) - len(name)) / 100
     return score if score < FAR else FAR
 

@@ -289,10 +289,12 @@ class Builder:
 
     def _lacks_value(self, key_event: Any, value_event: Any) -> bool:
         """Whether this is `a` in `{a, b: 1}`: inside brackets, without value and colon."""
-        if type(value_event) is not yaml.ScalarEvent or value_event.value or value_event.style in _QUOTES:
-            return False
-        start: int = key_event.end_mark.index
-        return ":" not in self.text[start : value_event.start_mark.index]
+        bare = type(value_event) is yaml.ScalarEvent and not value_event.value and value_event.style not in _QUOTES
+        return bare and ":" not in self._between(key_event, value_event)
+
+    def _between(self, first: Any, second: Any) -> str:
+        """The text from the end of one event to the start of the next."""
+        return self.text[first.end_mark.index : second.start_mark.index]
 
     def _value(self, key_event: Any, event: Any) -> Marked:
         """The value of a key; catches `use:x` on a line below its key."""

@@ -254,6 +254,8 @@ def _block(c: Context) -> Problem | None:
     if c.char in ("]", "}", ","):
         name = "comma" if c.char == "," else "closing bracket"
         return c.tell("E020", f"a {name} that belongs to nothing", "delete it, or quote the text before it")
+    if c.char == ":" and re.fullmatch(r"\s*(?:- +)*", c.before):
+        return c.tell("E032", "a colon without a key before it", "write a name before the colon")
     if c.before.strip():
         return _rest(c)
     if c.char == "." and c.lines[c.at[0]].startswith("..."):
