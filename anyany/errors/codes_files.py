@@ -1,6 +1,6 @@
-"""Codes E451-E479 and E501-E529: weights with their facts and lock, and media files.
+"""Codes E449-E479, W451 and E501-E529: weights with their facts and lock, and media files.
 
-The same codes as `anyany.weights.errors.CODES` and `anyany.media.errors.CODES`; a test compares them.
+They include `anyany.weights.errors.CODES` and `anyany.media.errors.CODES`; a test compares them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,19 @@ from __future__ import annotations
 from anyany.errors.entry import Entry
 
 WEIGHTS = {
+    "E449": Entry(
+        "The component has no weights",
+        "Its card declares none, so nothing could be read from the source given.",
+        "Delete `weights`.",
+        'mean: {use: transforms/mean, weights: "random:0", in: look}',
+    ),
+    "E450": Entry(
+        "A node has no weights",
+        "The component has weights and the spec does not say where they come from. Silent random "
+        "initialisation is the worst fault of this field, so nothing is assumed.",
+        'Add `weights: "hub:ORG/NAME"` or `"file:PATH"`; `"random:0"` if untrained weights are meant.',
+        "look: {use: vision/clip, in: photo}",
+    ),
     "E451": Entry(
         "A weights string is not of a known form",
         "Weights are `hub:ORG/NAME[/PATH][@COMMIT][#PREFIX]`, `file:PATH[#PREFIX]`, `bundle:NAMESPACE/PATH` "
@@ -240,4 +253,13 @@ MEDIA = {
     ),
 }
 
-ENTRIES = {**WEIGHTS, **MEDIA}
+WARNINGS = {
+    "W451": Entry(
+        "The weights are not there yet",
+        "A file that the spec names does not exist. The check goes on; a run would stop here.",
+        "Train the stage that writes it, or correct the path.",
+        'see: {use: adapters/mlp, weights: "file:runs/align-in/see.safetensors"}',
+    ),
+}
+
+ENTRIES = {**WEIGHTS, **MEDIA, **WARNINGS}

@@ -191,6 +191,8 @@ def _colon(c: Context) -> Problem | None:
     if "could not find expected ':'" in c.found:
         place = c.since or c.at
         return _no_colon(c, place)
+    if "mapping keys are not allowed" in c.found:
+        return c.tell("E016", "a value cannot start with `? `", "quote the value")
     if "mapping values are not allowed" not in c.found:
         return None
     line = c.at[0]

@@ -76,6 +76,12 @@ def test_media_and_weights_codes_are_in_the_catalogue():
     assert (MEDIA.keys() | WEIGHTS.keys()) <= CATALOGUE.keys()
 
 
+def test_every_code_that_the_source_names_is_in_the_catalogue():
+    files = [path for folder in ("anyany", "plugins") for path in (ROOT / folder).rglob("*.py")]
+    named = {code for path in files for code in re.findall(r"\"([EW]\d{3})\"", path.read_text("utf-8"))}
+    assert len(named) > 100 and named <= CATALOGUE.keys(), sorted(named - CATALOGUE.keys())
+
+
 def test_explain_takes_any_case_and_knows_when_it_does_not_know():
     text = explain(" e021 ")
     assert text is not None and text.startswith("E021: ") and "What to do: " in text and "    nodes:" in text

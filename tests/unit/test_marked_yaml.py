@@ -269,6 +269,7 @@ def test_files_are_read_with_their_problems(tmp_path):
         ("a: %x\n", "E016", (1, 4), "quote"),
         ("%x: 1\n", "E016", (1, 1), "quote"),
         ("a: &\n", "E016", (1, 4), "quote"),
+        ("a: ? b\n", "E016", (1, 4), "quote"),
         ("a: b: c\n", "E017", (1, 5), "quote"),
         ("a: 'it's'\n", "E018", (1, 8), "''"),
         ('a: "x" y\n', "E018", (1, 8), "quotes"),
