@@ -45,10 +45,12 @@ def load_audio(path: str, format: str, facets: Mapping[str, Any], limits: Limits
 
 
 def _by_soundfile(path: str, format: str, limits: Limits) -> Audio | None:
-    """None where libsndfile does not know the codec (Speex in OGG, say)."""
+    """None where libsndfile does not know the codec (Speex in OGG, say) or the length."""
     try:
         with soundfile.SoundFile(os.path.abspath(path)) as file:
             frames, rate, channels = file.frames, file.samplerate, file.channels
+            if frames >= 2**62:  # a FLAC written to a pipe does not know its length
+                return None
             if frames <= 0:
                 raise MediaError("E516", "the sound has no samples (0 s)", "give a sound that lasts", path)
             check_seconds(frames / rate, limits, path)
@@ -60,9 +62,7 @@ def _by_soundfile(path: str, format: str, limits: Limits) -> Audio | None:
         text = str(error).split(":")[-1].strip(" '\".").lower()
         if (format == "FLAC" and "lost sync" in text) or "premature" in text:
             raise MediaError("E508", f"the {format} file ends too early", "copy it again", path) from error
-        raise MediaError(
-            "E509", f"the {format} file is damaged ({text[:80]})", "export it again", path
-        ) from error
+        raise MediaError("E509", f"the {format} file is damaged ({text[:80]})", "export it again", path) from error
     if len(samples) < frames:
         raise _cut(path, format, frames / rate, len(samples) / rate)
     return Audio(torch.from_numpy(np.ascontiguousarray(samples.T)), rate)
@@ -89,9 +89,7 @@ def _check_riff(path: str) -> None:
                     message = f"the WAV file ends too early: {share:.0%} of its samples are there"
                     raise MediaError("E508", message, "copy or download it again", path)
                 if length == 0 and position + 8 >= size:
-                    raise MediaError(
-                        "E516", "the sound has no samples (0 s)", "give a sound that lasts", path
-                    )
+                    raise MediaError("E516", "the sound has no samples (0 s)", "give a sound that lasts", path)
                 return
             position += 8 + length + (length & 1)
     raise MediaError("E508", "the WAV file ends before its samples begin", "copy or download it again", path)
@@ -122,9 +120,7 @@ def meet_audio(value: Any, facets: Mapping[str, Any]) -> Audio:
     if not rate or rate == audio.rate:
         return Audio(samples, audio.rate)
     if not isinstance(rate, (int, float)) or rate < 1:
-        raise MediaError(
-            "E525", f"a sound cannot have the rate {rate!r}", "ask for samples a second, 16000 say"
-        )
+        raise MediaError("E525", f"a sound cannot have the rate {rate!r}", "ask for samples a second, 16000 say")
     return Audio(resample(samples, audio.rate, int(rate)), int(rate))
 
 

@@ -32,6 +32,7 @@ _DEMUXERS = {
     "MKV": "matroska",
     "MP3": "mp3",
     "AAC": "aac",
+    "FLAC": "flac",
     "OGG": "ogg",
     "AVI": "avi",
 }
@@ -57,9 +58,7 @@ def _opened(path: str, format: str, limits: Limits) -> Iterator[Any]:
         if format == "MP4" and not _has_index(full):
             message = "the MP4 file ends too early: its index (moov) is missing"
             raise MediaError("E508", message, "copy or record it again", path) from error
-        raise MediaError(
-            "E509", f"the {format} file is damaged ({text[:80]})", "export it again", path
-        ) from error
+        raise MediaError("E509", f"the {format} file is damaged ({text[:80]})", "export it again", path) from error
 
 
 def _has_index(path: str) -> bool:
@@ -120,6 +119,8 @@ def _wanted(facets: Mapping[str, Any]) -> tuple[float, int]:
 
 def _video_stream(container: Any, path: str) -> Any:
     for stream in container.streams.video:
+        if stream.codec_context is None:
+            raise MediaError("E526", "the film's codec is not known here", "convert it to MP4 (H.264)", path)
         if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     raise MediaError("E517", "the file has no moving picture", "give a film, or use it as audio", path)
@@ -201,6 +202,8 @@ def load_track(path: str, format: str, limits: Limits) -> Audio:
         if not container.streams.audio:
             raise MediaError("E517", "the file has no sound track", "give a file with sound", path)
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise MediaError("E526", "the sound's codec is not known here", "convert it to WAV", path)
         rate, channels = stream.rate, stream.channels
         if not rate or not channels:
             raise MediaError("E509", f"the {format} file does not say its rate", "export it again", path)
@@ -208,15 +211,7 @@ def load_track(path: str, format: str, limits: Limits) -> Audio:
         if promised:
             check_seconds(promised, limits, path)
             check_decoded(promised * rate * channels * 4, limits, path)
-        resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
-        pieces, total = [], 0
-        for frame in container.decode(stream):
-            for piece in resampler.resample(frame):
-                pieces.append(piece.to_ndarray())
-                total += pieces[-1].shape[1]
-            check_seconds(total / rate, limits, path)
-        pieces += [piece.to_ndarray() for piece in resampler.resample(None)]
-    samples = np.concatenate(pieces, 1) if pieces else np.zeros((channels, 0), np.float32)
+        samples, rate = _decode_sound(container, stream, limits, path)
     if samples.shape[1] == 0:
         raise MediaError("E516", "the sound has no samples (0 s)", "give a sound that lasts", path)
     found = samples.shape[1] / rate
@@ -224,6 +219,29 @@ def load_track(path: str, format: str, limits: Limits) -> Audio:
         message = f"the MP3 file ends too early: it promises {promised:.2f} s and holds {found:.2f} s"
         raise MediaError("E508", message, "copy or download it again", path)
     return Audio(torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)), rate)
+
+
+def _decode_sound(container: Any, stream: Any, limits: Limits, path: str) -> tuple[Any, int]:
+    """All samples [C, T] as float32, and their rate as the decoder found it (AAC may double what its header says)."""
+    resampler: Any = None
+    form: tuple[int, int] | None = None
+    pieces: list[Any] = []
+    total = 0
+    for frame in container.decode(stream):
+        if form is None:
+            form = (frame.sample_rate, frame.layout.nb_channels)
+            resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
+        if (frame.sample_rate, frame.layout.nb_channels) != form:
+            raise MediaError("E509", "the sound changes its rate or channels midway", "export it again", path)
+        for piece in resampler.resample(frame):
+            pieces.append(piece.to_ndarray())
+            total += pieces[-1].shape[1]
+        check_seconds(total / form[0], limits, path)
+        check_decoded(total * form[1] * 4, limits, path)
+    if form is None:
+        return np.zeros((1, 0), np.float32), stream.rate
+    pieces += [piece.to_ndarray() for piece in resampler.resample(None)]
+    return np.concatenate([np.zeros((form[1], 0), np.float32), *pieces], 1), form[0]
 
 
 def _mp3_promises(path: str) -> bool:

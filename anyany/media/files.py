@@ -37,9 +37,7 @@ def check_file(path: str | os.PathLike[str], limits: Limits = Limits()) -> tuple
         raise MediaError("E502", "this is a folder, not a file", "name a file inside it", given)
     for test, what in _SPECIAL:
         if test(info.st_mode):
-            raise MediaError(
-                "E503", f"this is {what}, not a file", "copy its content into a file first", given
-            )
+            raise MediaError("E503", f"this is {what}, not a file", "copy its content into a file first", given)
     if info.st_size > limits.bytes:
         message = f"the file has {human(info.st_size)}; the limit is {human(limits.bytes)}"
         raise MediaError("E510", message, "use a smaller file, or raise the limit on bytes", given)
@@ -55,15 +53,9 @@ def _stat_error(path: str, error: OSError | ValueError) -> MediaError:
         if error.errno == errno.EACCES:
             return MediaError("E504", "a folder on the way may not be entered", "check its permissions", path)
         if error.errno == errno.ENAMETOOLONG:
-            return MediaError(
-                "E527", "the path is too long to be a file's", "check the value given", path[:60] + "…"
-            )
-        return MediaError(
-            "E504", f"the file cannot be reached ({_reason(error)})", "check the disk and the path", path
-        )
-    return MediaError(
-        "E527", "the path holds a zero byte", "check the value given", path.replace("\0", "\\0")[:80]
-    )
+            return MediaError("E527", "the path is too long to be a file's", "check the value given", path[:60] + "…")
+        return MediaError("E504", f"the file cannot be reached ({_reason(error)})", "check the disk and the path", path)
+    return MediaError("E527", "the path holds a zero byte", "check the value given", path.replace("\0", "\\0")[:80])
 
 
 def _nearby(path: str) -> str:
@@ -104,9 +96,7 @@ def unreadable(path: str | os.PathLike[str], error: OSError) -> MediaError:
     """The error for a file that is there but does not let itself be read."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return MediaError("E504", "the file may not be read", "check its permissions", os.fspath(path))
-    return MediaError(
-        "E504", f"the file cannot be read ({_reason(error)})", "check the disk", os.fspath(path)
-    )
+    return MediaError("E504", f"the file cannot be read ({_reason(error)})", "check the disk", os.fspath(path))
 
 
 def read_head(path: str | os.PathLike[str], limits: Limits = Limits(), count: int = 4096) -> bytes:  # noqa: B008
@@ -131,9 +121,7 @@ def read_all(path: str | os.PathLike[str], limits: Limits = Limits()) -> bytes: 
     if not data:
         raise MediaError("E505", "the file is empty", "give a file with content", os.fspath(path))
     if len(data) > limits.bytes:  # it grew while it was read
-        raise MediaError(
-            "E510", "the file grows while it is read", "wait until it is written", os.fspath(path)
-        )
+        raise MediaError("E510", "the file grows while it is read", "wait until it is written", os.fspath(path))
     return data
 
 
@@ -151,9 +139,7 @@ def atomic(path: str) -> Iterator[str]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise MediaError(
-            "E523", f"it could not be written ({_reason(error)})", _writing_help(error), path
-        ) from error
+        raise MediaError("E523", f"it could not be written ({_reason(error)})", _writing_help(error), path) from error
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

@@ -6,6 +6,7 @@ Orientation of EXIF is applied, transparency is laid on white, 16-bit greys keep
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,9 +49,7 @@ def load_gif(path: str, limits: Limits) -> Video:
             for frame in ImageSequence.Iterator(image):
                 check_decoded((len(frames) + 1) * image.width * image.height * 3, limits, path)
                 frames.append(_tensor(convert(frame, "RGB")))
-                seconds += (
-                    frame.info.get("duration") or 100
-                ) / 1000  # browsers, too, read 0 as a tenth of a second
+                seconds += (frame.info.get("duration") or 100) / 1000  # browsers, too, read 0 as a tenth of a second
         except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError) as error:
             raise damaged(path, "GIF", error) from error
     return Video(torch.stack(frames), len(frames) / seconds)
@@ -65,17 +64,29 @@ def _open(file: Any, path: str, format: str, limits: Limits) -> Image.Image:
     Image.init()
     name = _PILLOW.get(format, format)
     if name not in Image.OPEN:
-        raise MediaError(
-            "E526", f"{format} pictures cannot be decoded here", "convert it to PNG or JPEG", path
-        )
+        raise MediaError("E526", f"{format} pictures cannot be decoded here", "convert it to PNG or JPEG", path)
     try:
         image: Image.Image = Image.OPEN[name][0](file, os.fspath(path))
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError) as error:
-        raise damaged(path, format, error) from error
-    except Exception as error:  # struct.error and others that readers let through: all mean a broken header
+    except Exception as error:  # readers let struct.error and more through: all mean a broken header
+        _check_header(file, path, format, limits)
         raise damaged(path, format, error) from error
     check_pixels(image.width, image.height, limits, path)
     return image
+
+
+def _check_header(file: Any, path: str, format: str, limits: Limits) -> None:
+    """Say what Pillow does not about a header that it refuses: no pixels, or a file shorter than it says."""
+    file.seek(0)
+    head = file.read(32)
+    if len(head) < 32:
+        raise damaged(path, format, EOFError())
+    if format == "PNG":
+        check_pixels(*struct.unpack(">II", head[16:24]), limits, path)
+    if format == "BMP":
+        width, height = struct.unpack("<ii", head[18:26])
+        check_pixels(width, abs(height), limits, path)
+    if format == "WebP" and struct.unpack("<I", head[4:8])[0] + 8 > file.seek(0, os.SEEK_END):
+        raise damaged(path, format, EOFError())
 
 
 def damaged(path: str, format: str, error: BaseException) -> MediaError:
@@ -83,13 +94,13 @@ def damaged(path: str, format: str, error: BaseException) -> MediaError:
     text = str(error).lower()
     if isinstance(error, EOFError) or any(w in text for w in ("truncat", "not enough", "end of file", "eof")):
         return MediaError("E508", f"the {format} file ends too early", "copy or download it again", path)
-    return MediaError(
-        "E509", f"the {format} file is damaged ({_short(text)})", "copy or export it again", path
-    )
+    return MediaError("E509", f"the {format} file is damaged ({_short(text)})", "copy or export it again", path)
 
 
 def _short(text: str) -> str:
     text = text.split("\n")[0].strip()
+    if "not identified" in text:
+        return "its header makes no sense"
     return text if 0 < len(text) <= 80 else "its content breaks the format's rules"
 
 
@@ -143,9 +154,7 @@ def meet_image(value: Any, facets: Mapping[str, Any]) -> Tensor:
         array = value[..., None] if value.ndim == 2 else value
         value = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
     if isinstance(value, Video | Audio):
-        raise MediaError(
-            "E524", f"a picture is a tensor [C, H, W], not {describe(value)}", "check what feeds it"
-        )
+        raise MediaError("E524", f"a picture is a tensor [C, H, W], not {describe(value)}", "check what feeds it")
     return with_channels(check_image(value), {"L": 1, "RGB": 3, "RGBA": 4}[mode])
 
 
@@ -176,9 +185,7 @@ def _on_white(x: Tensor) -> Tensor:
 def pillow(value: Tensor) -> Image.Image:
     """A picture [C, H, W] as a Pillow image. Raises MediaError for what is no picture."""
     array = to_uint8(check_image(value)).numpy()
-    return Image.fromarray(
-        array[0] if array.shape[0] == 1 else np.ascontiguousarray(array.transpose(1, 2, 0))
-    )
+    return Image.fromarray(array[0] if array.shape[0] == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
 
 
 def write_png(value: Tensor, path: str) -> None:

@@ -29,9 +29,7 @@ class Limits:
 def check_pixels(width: int, height: int, limits: Limits, path: str | None) -> None:
     """Raise MediaError for a picture or frame without pixels, or with too many."""
     if width <= 0 or height <= 0:
-        raise MediaError(
-            "E515", f"the picture is {width}×{height}: it has no pixels", "give another file", path
-        )
+        raise MediaError("E515", f"the picture is {width}×{height}: it has no pixels", "give another file", path)
     if width * height > limits.pixels:
         message = (
             f"the picture is {width}×{height}, {width * height / 1e6:,.0f} million pixels; "

@@ -34,6 +34,19 @@ def load(
     """
     given = os.fspath(path)
     check_file(given, limits)
+    try:
+        return _load(kind, given, facets, limits)
+    except MediaError:
+        raise
+    except MemoryError as error:
+        message = "there is not enough memory to decode it"
+        raise MediaError("E513", message, "use a smaller file", given) from error
+    except Exception as error:  # decoders meet bytes that their authors did not foresee
+        message = f"the file is damaged in a way its decoder did not expect ({type(error).__name__}: {error})"
+        raise MediaError("E509", message, "export it again", given) from error
+
+
+def _load(kind: str, given: str, facets: Mapping[str, Any], limits: Limits) -> Any:
     found = sniff(given, limits)
     if kind == "text":
         return _load_text(given, found, limits)
@@ -51,8 +64,12 @@ def load(
 def _wrong(kind: str, found: Sniffed, path: str) -> MediaError:
     wanted = ARTICLE.get(kind, f"JSON for {kind}")
     help = "give another file, or feed it to an input of its own kind"
-    if found.format == "AAC" or (found.kind == "other" and found.format == "ZIP"):
-        help = "convert or unpack it first"
+    if found.format == "Git LFS pointer":
+        help = "only a pointer to it was cloned: run git lfs pull"
+    elif found.format == "HTML":
+        help = "this is a web page, often an error's: download the file itself"
+    elif found.kind == "other":
+        help = "give another file, or convert or unpack this one first"
     return MediaError("E506", f"expected {wanted}, found {found}", help, path)
 
 
@@ -101,9 +118,7 @@ def _load_tensors(path: str) -> Any:
     try:
         tensors = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise MediaError(
-            "E509", f"the safetensors file is damaged ({error})", "write it again", path
-        ) from error
+        raise MediaError("E509", f"the safetensors file is damaged ({error})", "write it again", path) from error
     return tensors["value"] if set(tensors) == {"value"} else tensors
 
 
@@ -114,7 +129,10 @@ def _load_result(kind: str, path: str, found: Sniffed, limits: Limits) -> Any:
         raise _wrong(kind, found, path)
     value = load_json(path, limits)
     if kind == "message":
-        return Message.from_json(value, os.path.dirname(os.path.abspath(path)))
+        try:
+            return Message.from_json(value, os.path.dirname(os.path.abspath(path)))
+        except MediaError as error:
+            raise MediaError(error.code, error.message, error.help, error.path or path) from error
     return meet_result(kind, value, path)
 
 
@@ -127,20 +145,14 @@ def meet_result(kind: str, value: Any, path: str | None = None) -> Any:
         return value
     import torch
 
-    form = {"boxes": "[[x1, y1, x2, y2], …]", "points": "[[x, y], …] or [[x, y, z], …]", "mask": "[H, W]"}[
-        kind
-    ]
+    form = {"boxes": "[[x1, y1, x2, y2], …]", "points": "[[x, y], …] or [[x, y, z], …]", "mask": "[H, W]"}[kind]
     try:
         result = torch.as_tensor(value, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise MediaError(
-            "E524", f"{kind} are {form}, not {str(value)[:60]}", "write rows of numbers", path
-        ) from error
+        raise MediaError("E524", f"{kind} are {form}, not {str(value)[:60]}", "write rows of numbers", path) from error
     if kind == "mask":
         if result.ndim != 2:
-            raise MediaError(
-                "E524", f"a mask is {form}, not {list(result.shape)}", "check what makes it", path
-            )
+            raise MediaError("E524", f"a mask is {form}, not {list(result.shape)}", "check what makes it", path)
         return result > 0.5
     assert columns is not None
     if result.ndim == 1 and result.numel() in columns:
@@ -148,9 +160,7 @@ def meet_result(kind: str, value: Any, path: str | None = None) -> Any:
     if result.numel() == 0:
         return result.reshape(0, columns[0])
     if result.ndim != 2 or result.shape[1] not in columns or not bool(torch.isfinite(result).all()):
-        raise MediaError(
-            "E524", f"{kind} are {form}, not {str(value)[:60]}", "write rows of finite numbers", path
-        )
+        raise MediaError("E524", f"{kind} are {form}, not {str(value)[:60]}", "write rows of finite numbers", path)
     return result
 
 

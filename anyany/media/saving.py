@@ -103,9 +103,7 @@ def to_plain(value: Any) -> Any:
         return to_plain(value.tolist())
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise MediaError(
-        "E524", f"a {type(value).__name__} cannot be written as JSON", "give numbers, text and lists"
-    )
+    raise MediaError("E524", f"a {type(value).__name__} cannot be written as JSON", "give numbers, text and lists")
 
 
 # messages ---------------------------------------------------------------------------------------------
@@ -121,8 +119,15 @@ def _save_message(message: Message, base: str) -> str:
     with atomic(base + ".html") as temporary, open(temporary, "w", encoding="utf-8") as page:
         page.write(message_page(message, names, title))
     with atomic(base + ".json") as temporary:
-        _write_json(message.to_json(names), temporary)
+        _write_parts(message.to_json(names), temporary)
     return base + ".json"
+
+
+def _write_parts(parts: list[Any], path: str) -> None:
+    """A part a line, for people who open the file."""
+    lines = [json.dumps(to_plain(part), ensure_ascii=False) for part in parts]
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write("[\n " + ",\n ".join(lines) + "\n]\n")
 
 
 def _save_part(part: Media | Region, base: str) -> str:

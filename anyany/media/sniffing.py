@@ -76,11 +76,7 @@ def sniff(source: str | os.PathLike[str] | bytes, limits: Limits = Limits()) -> 
         raise MediaError("E507", message, help, path)
     if found.format in ("GIF", "MP4", "WebM", "MKV"):
         found = _tracks(found, source)
-    if (
-        found.kind == "text"
-        and found.format == "UTF-8"
-        and head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
-    ):
+    if found.kind == "text" and found.format == "UTF-8" and head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         found = _json(head, source) or found
     return found
 
@@ -141,20 +137,22 @@ def _mp3(head: bytes, source: str | os.PathLike[str] | bytes) -> Sniffed | None:
 
 
 def _text(head: bytes, strict: bool = True) -> Sniffed | None:
-    """UTF-8 text without control characters; not strict: text in some other encoding, mostly printable."""
+    """UTF-8 text without control characters; not strict: in some other encoding."""
     if head.translate(None, _BINARY) != head:
         return None
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
         if not strict:
-            high = sum(b >= 128 for b in head)
-            return Sniffed("text", "not UTF-8") if high <= len(head) * 0.3 else None
-        if (
-            error.start < len(head) - 3 or len(head) < _HEAD
-        ):  # else only the last character is cut by the window
+            return Sniffed("text", "not UTF-8")
+        if error.start < len(head) - 3 or len(head) < _HEAD:  # else only the last character is cut by the window
             return None
-    return Sniffed("text", "UTF-8")
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
+    if start.startswith(b"version https://git-lfs"):
+        return Sniffed("text", "Git LFS pointer")
+    if start.startswith((b"<!doctype html", b"<html")):
+        return Sniffed("text", "HTML")
+    return Sniffed("text", "SVG" if b"<svg" in start else "UTF-8")
 
 
 def _json(head: bytes, source: str | os.PathLike[str] | bytes) -> Sniffed | None:

@@ -29,9 +29,7 @@ def load_text(path: str, limits: Limits) -> str:
     if len(text) > limits.text_chars:
         raise _too_long(len(text), limits, path)
     if "\0" in text:
-        raise MediaError(
-            "E518", f"the text holds a zero byte (offset {text.index(chr(0))})", "give a text file", path
-        )
+        raise MediaError("E518", f"the text holds a zero byte (offset {text.index(chr(0))})", "give a text file", path)
     return text
 
 

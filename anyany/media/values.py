@@ -71,9 +71,7 @@ _NAN = "the component that made it overflowed: try `dtype: float32` for its node
 def check_image(value: Any) -> Tensor:
     """The value, if it is a picture [C, H, W] with 1, 3 or 4 channels and some pixels. Raises MediaError."""
     if not isinstance(value, Tensor) or value.ndim != 3:
-        raise MediaError(
-            "E524", f"a picture is a tensor [C, H, W], not {describe(value)}", "check what makes it"
-        )
+        raise MediaError("E524", f"a picture is a tensor [C, H, W], not {describe(value)}", "check what makes it")
     if value.shape[0] not in (1, 3, 4) or 0 in value.shape:
         raise MediaError("E524", f"a picture has 1, 3 or 4 channels and some pixels, not {describe(value)}",
                          "check what makes it")  # fmt: skip
@@ -109,7 +107,5 @@ def describe(value: Any) -> str:
     """A value in a few words: its type, and the shape of a tensor."""
     shape = getattr(value, "shape", None)
     if shape is not None:
-        return (
-            f"{type(value).__name__} {list(shape)} {str(getattr(value, 'dtype', '')).removeprefix('torch.')}"
-        )
+        return f"{type(value).__name__} {list(shape)} {str(getattr(value, 'dtype', '')).removeprefix('torch.')}"
     return "nothing" if value is None else f"{type(value).__name__} {repr(value)[:40]}"
