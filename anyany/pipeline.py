@@ -1,0 +1,163 @@
+"""The Python API: `anyany.load(spec)` gives a `Pipeline` to call on one item or to map over many.
+
+The same checks as the command line's, the same errors as exceptions: SpecError, CallError, ItemError.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from anyany.engine.build import Components
+from anyany.engine.coerce import BadInput, default_values, make_item
+from anyany.engine.failures import ItemError
+from anyany.engine.items import Item, Result
+from anyany.engine.plan import Plan, make_plan
+from anyany.engine.run import Runner
+from anyany.engine.watch import Recorder
+from anyany.errors import CallError, EnvironmentProblem, SpecError, problem
+from anyany.spec.graph import Graph
+from anyany.weights.errors import WeightsError
+
+__all__ = ["ItemError", "Pipeline", "Result", "load"]
+
+
+def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | None = None,
+         set: Mapping[str, Any] | Sequence[str] = (), want: str | Sequence[str] | None = None, seed: int = 0,
+         device: str | None = None, memory: int | str | None = None, registry: Any = None,
+         offline: bool = False, allow_pickle: bool = False) -> Pipeline:  # fmt: skip
+    """Check a spec and plan it; nothing is loaded before the first call.
+
+    spec:    a file, the YAML text itself (anything with a line break), or a mapping.
+    set:     {"dotted.path": value}, or strings "dotted.path=VALUE".
+    want:    OUTPUT or OUTPUT.KIND, or a list of these; the rest of the graph is left out.
+    device:  what "auto" means ("cpu", "cuda:1"); None: CUDA where present. memory: bytes, or "24GB".
+    Raises SpecError with everything that is wrong, CallError, EnvironmentProblem.
+    """
+    from anyany.engine.build import default_reach
+    from anyany.engine.predict import refuse
+
+    graph = checked_graph(spec, profile=profile, sets=set, registry=registry)
+    plan = make_plan(graph, [want] if isinstance(want, str) else want, _defaults(graph))
+    reach = default_reach(graph, allow_pickle=allow_pickle, offline=offline)
+    components = Components(graph, reach=reach, device=device)
+    with weights_errors(graph):
+        refuse(plan, reach, device=device, memory=memory)
+    return Pipeline(plan, components, seed=seed)
+
+
+def checked_graph(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | None = None,
+                  sets: Mapping[str, Any] | Sequence[str] = (), registry: Any = None) -> Graph:  # fmt: skip
+    """The graph of a spec that passes `check`; raises SpecError with all problems otherwise."""
+    from anyany.spec import check
+
+    changes = [f"{k}={_yaml(v)}" for k, v in sets.items()] if isinstance(sets, Mapping) else list(sets)
+    sources: dict[str, str] = {}
+    if isinstance(spec, Mapping):
+        found = check.check_dict(spec, profile=profile, sets=changes, registry=registry)
+    elif isinstance(spec, str) and "\n" in spec:
+        sources["spec"] = spec
+        found = check.check_text(spec, file="spec", profile=profile, sets=changes, registry=registry)
+    else:
+        found = check.check_file(os.fspath(spec), profile=profile, sets=changes, registry=registry)
+    if found.graph is None:
+        raise SpecError(found.problems, sources)
+    graph: Graph = found.graph
+    return graph
+
+
+def _yaml(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _defaults(graph: Graph) -> dict[str, Any]:
+    try:
+        return default_values(graph)
+    except BadInput as error:
+        raise CallError([problem(error.failure.code, f"a default: {error.failure.message}",
+                                 help=error.failure.help)]) from None  # fmt: skip
+
+
+class weights_errors:
+    """Inside, weights that are missing or wrong are a SpecError, or an EnvironmentProblem where the hub is."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, WeightsError):
+            return
+        node = getattr(error, "node", None)
+        mark = self.graph.nodes[node].mark if node in self.graph.nodes else None
+        found = problem(error.code, error.message, help=error.help, mark=mark,
+                        path=f"nodes.{node}.weights" if node else "")  # fmt: skip
+        outside = error.code in ("E466", "E468", "E469", "E470", "E475")
+        raise (EnvironmentProblem if outside else SpecError)([found]) from error
+
+
+class Pipeline:
+    """A planned spec, ready to run. Components are loaded at their first use and kept."""
+
+    def __init__(self, plan: Plan, components: Components, *, seed: int = 0) -> None:
+        self.plan, self.components, self.seed = plan, components, seed
+        self.recorder = Recorder()
+        self._runner = Runner(plan, components, seed=seed, recorder=self.recorder)
+
+    @property
+    def graph(self) -> Graph:
+        """The checked spec behind the pipeline."""
+        return self.plan.graph
+
+    def __call__(self, **inputs: Any) -> dict[str, Any]:
+        """The outputs for one item: values of their kinds, lists for lists, None where absent.
+
+        Text, paths, PIL pictures, NumPy and torch arrays; a message is a string or a list of strings, paths and
+        parts. Raises CallError for unknown or missing inputs, ItemError where the item fails.
+        """
+        item = self.item(inputs, "0")
+        failure = item.failure
+        if failure is not None and failure.code in ("E602", "E603", "E909"):
+            code = {"E602": "E903", "E603": "E902"}.get(failure.code, failure.code)
+            raise CallError([problem(code, failure.message, help=failure.help)])
+        with weights_errors(self.graph):
+            result = self._runner.chunk([item])[0]
+        return dict(result.raised().outputs)
+
+    def item(self, raw: Mapping[str, Any], id: str, base_dir: str | None = None, line: int | None = None) -> Item:
+        """An item from a mapping of inputs and `with`."""
+        return make_item(self.graph, raw, id, base_dir=base_dir, defaults=self.plan.default_values, line=line)
+
+    def map(self, items: Iterable[Mapping[str, Any]], *, batch: int | None = None) -> Iterator[Result]:
+        """Results in order, one for each item; items that fail are results with an `error`, the others go on.
+
+        items: mappings of inputs, with an optional "id" (else the position) and "with" (per-item options).
+        batch: items that run together (32). A chunk is read ahead while another runs.
+        """
+        made = (self.item(raw, str(raw.get("id", n))) for n, raw in enumerate(items))
+        return self.run(made, batch=batch)
+
+    def run(self, items: Iterable[Item], *, batch: int | None = None, recorder: Recorder | None = None,
+            emit: Callable[[str, str, str], None] | None = None,
+            stop: Callable[[], bool] | None = None) -> Iterator[Result]:  # fmt: skip
+        """As `map`, on items, with what watches the run: a recorder, streamed text, a way to stop."""
+        runner = self._runner
+        if recorder is not None or emit is not None or stop is not None:
+            runner = Runner(self.plan, self.components, seed=self.seed, recorder=recorder or self.recorder,
+                            emit=emit, stop=stop)  # fmt: skip
+        with weights_errors(self.graph):
+            yield from runner.map(items, batch)
+
+    def explain(self) -> str:
+        """What the run does, in order: nodes, components, lists they are mapped over."""
+        lines = []
+        for step in self.plan.steps:
+            over = f", mapped over {' × '.join(step.stack)}" if step.stack else ""
+            maybe = ", may be absent" if step.node.maybe else ""
+            lines.append(f"{step.name}: {step.node.card.name} {step.call_name}{over}{maybe}")
+        return "\n".join(lines)
