@@ -301,6 +301,13 @@ WARNINGS = {
         "No node and no output takes the input.",
         "Delete it, or connect it.",
     ),
+    "W301": Entry(
+        "The short form of `in` does not gather",
+        "The port takes a list, and `in: x` gives it each value of the list alone, as a list of one; only the "
+        "long form `in: {port: x}` and a bracket gather.",
+        "Write `in: {port: x}` to gather, or `in: [x]` to say that one value is meant.",
+        "all: {use: transforms/mean, in: look}",
+    ),
     "W401": Entry(
         "A value of another space",
         "Embeddings and latents of one component are rarely of use to another, unless trained to fit.",

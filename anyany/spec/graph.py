@@ -187,7 +187,10 @@ class GraphOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """A spec that passed `check`. `order` is topological; `taken` says which kinds of each message are taken."""
+    """A spec that passed `check`. `order` is topological.
+
+    `taken`: identity of a message ("prompt", "think", "think.reply") -> kinds that nodes select from it.
+    """
 
     name: str
     about: str
@@ -198,5 +201,6 @@ class Graph:
     nodes: Mapping[str, Node]
     order: tuple[str, ...]
     outputs: Mapping[str, GraphOutput]
+    taken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     train: Any = None
     raw: Any = None

@@ -1,0 +1,180 @@
+"""Inputs declared and outputs resolved; what is never used; sizes that nobody knows.
+
+The first and the last passes of a check.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from anyany.errors import problem
+from anyany.errors.suggest import did_you_mean
+from anyany.spec.axes import tell_conflict
+from anyany.spec.order import refs_of, refs_of_node
+from anyany.spec.raw import BracketRef, FillRef, OfRef, RawEdge, RawInput, RawNode
+from anyany.spec.resolve import Where, resolve, tell_unfilled
+from anyany.spec.wires import Check, Wire
+
+NOT_INPUTS = ("loss", "metric")
+
+
+def declare_inputs(check: Check) -> None:
+    """The wires of the inputs. A kind that is unknown counts as unknown, and is told."""
+    for name, raw in check.spec.inputs.items():
+        kind = raw.spec.rstrip("*?")
+        many = raw.spec.endswith("*")
+        known = kind in check.kinds and kind not in NOT_INPUTS
+        if not known:
+            names = [k for k in check.kinds if k not in NOT_INPUTS]
+            check.tell(
+                "E117",
+                f"input `{name}` is of the unknown kind `{kind}`",
+                mark=raw.mark,
+                path=raw.path,
+                help=did_you_mean(kind, names) or f"kinds are {', '.join(names)}",
+            )
+        elif raw.has_default:
+            _check_default(check, raw, kind, many)
+        check.inputs[name] = Wire(
+            kinds=(kind,) if known else (), stack=(name,) if many else (), label=name, loaded=True, mark=raw.mark,
+            maybe=raw.spec.endswith("?") and (not raw.has_default or raw.default is None),
+        )  # fmt: skip
+
+
+def _check_default(check: Check, raw: RawInput, kind: str, many: bool) -> None:
+    value = raw.default
+    if value is None and raw.spec.endswith("?"):
+        return
+    wanted = _wrong_default(value, kind, many)
+    if wanted:
+        check.tell(
+            "E210", f"the default of `{raw.name}` is no {kind}{' list' if many else ''}", mark=raw.default_mark, path=f"{raw.path}.default",
+            expected=wanted, help=f"write {wanted}",
+        )  # fmt: skip
+
+
+def _wrong_default(value: Any, kind: str, many: bool) -> str | None:
+    """What a default should look like, or None when it does."""
+    if many:
+        if not isinstance(value, list):
+            return "a list"
+        return next((f"a list, each {w}" for v in value if (w := _wrong_default(v, kind, False))), None)
+    if kind == "message":
+        return None if isinstance(value, (str, list)) else "a text or a list of parts"
+    if kind == "text":
+        return None if isinstance(value, str) else "a text (in quotes)"
+    if kind in ("image", "audio", "video", "mask"):
+        return None if isinstance(value, str) and value else "the path of a file"
+    if kind == "label":
+        return None if isinstance(value, (str, int)) and not isinstance(value, bool) else "a name or a number"
+    return None if value is not None else "a value"
+
+
+def resolve_outputs(check: Check) -> None:
+    """The feeds of the outputs; a reply with unfilled places or a node itself is no output."""
+    for name, raw in check.spec.outputs.items():
+        feed = resolve(check, raw.edge, Where(node=None, list_id=f"outputs.{name}"))
+        if feed is None:
+            continue
+        if feed.form == "handle":
+            check.tell(
+                "E207", "an output is a value, not a node", mark=feed.mark, path=feed.path, help=f"write `{feed.name}`"
+            )
+        elif feed.wire.open_places:
+            tell_unfilled(check, feed)
+        else:
+            check.outputs[name] = feed
+
+
+# the end of a check ---------------------------------------------------------------------------------------------------
+def solve_sizes(check: Check) -> None:
+    """Solve, tell conflicts inside lists, and note the sizes of used ports that stay unknown."""
+    for conflict in check.sizes.solve():
+        mark = conflict.left.mark or conflict.right.mark
+        if mark is not None:
+            tell_conflict(check, conflict, "size", mark, "", "E401", conflict.left.why, conflict.right.why)
+    from anyany.api.v1 import Var
+
+    noted: set[tuple[str, str]] = set()
+    for state in check.nodes.values():
+        if state.broken or state.call is None or not state.uses:
+            continue
+        for port in (*(state.call.takes[n] for n in state.uses), *state.call.gives.values()):
+            for value in port.sizes.values():
+                key = ("var", state.root.name, value.name) if isinstance(value, Var) else None
+                if (
+                    key is None
+                    or key[1:] in noted
+                    or (check.sizes.has(key) and check.sizes.fixed(check.sizes.named(key)))
+                ):
+                    continue
+                noted.add((key[1], key[2]))
+                check.notes.append(problem(
+                    "W402", f"nothing tells the size `{key[2]}` of `{key[1]}` yet", mark=state.root.raw.mark, path=state.root.raw.path,
+                    help="check with `--online`, or set it under `with`",
+                ))  # fmt: skip
+
+
+def warn_unused(check: Check) -> None:
+    """W101 and W102: nodes and inputs that no output, and no training, needs."""
+    used = _reached(check)
+    for name, raw in check.spec.nodes.items():
+        if name not in used:
+            check.tell(
+                "W101",
+                f"nothing uses node `{name}`, so it never runs",
+                mark=raw.mark,
+                path=raw.path,
+                help="delete it, or feed it to an output",
+            )
+    for name, raw_input in check.spec.inputs.items():
+        if name not in used:
+            check.tell(
+                "W102",
+                f"nothing uses input `{name}`",
+                mark=raw_input.mark,
+                path=raw_input.path,
+                help="delete it, or feed it to a node",
+            )
+
+
+def _reached(check: Check) -> set[str]:
+    waiting = [n for out in check.spec.outputs.values() for n in _names(out.edge)]
+    waiting += _words(check.spec.train)
+    reached: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        raw = check.spec.nodes.get(name)
+        if raw is not None:
+            waiting += _needs(raw)
+    return reached
+
+
+def _needs(raw: RawNode) -> Iterator[str]:
+    yield from (ref.parts[0] for ref in refs_of_node(raw))
+    if raw.of is not None:
+        yield raw.of
+    for edge in (raw.short, *raw.ports.values()):
+        if isinstance(edge, OfRef):
+            yield edge.node
+
+
+def _names(edge: RawEdge) -> Iterable[str]:
+    if isinstance(edge, OfRef):
+        return [edge.node]
+    assert not isinstance(edge, (BracketRef, FillRef)) or edge.path
+    return [ref.parts[0] for ref in refs_of(edge)]
+
+
+def _words(train: Any) -> list[str]:
+    """Names that the training section mentions, its keys among them."""
+    if isinstance(train, dict):
+        return [w for k, v in train.items() for w in (*_words(k), *_words(v))]
+    if isinstance(train, list):
+        return [w for v in train for w in _words(v)]
+    return re.findall(r"[A-Za-z_][\w-]*", train) if isinstance(train, str) else []
