@@ -5,7 +5,6 @@ Nothing is left to chance: missing, unexpected and mis-shaped tensors are one er
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -72,10 +71,10 @@ def load_strict(
     Tied parameters may have either of their names in the file. WeightsError E459, E474.
     """
     part = store.under(prefix) if prefix else store
-    names = {_renamed(name, rename): name for name in part}
+    names = {renamed(name, rename): name for name in part}
     names.pop(None, None)
     spare = part.matching([*ignores, *skip])
-    slots = _slots(module)
+    slots = slots_of(module)
     missing, wrong, plan = _plan(slots, part, names)
     wanted = {name for slot in slots for name in slot.names}
     unexpected = sorted(file for name, file in names.items() if name not in wanted and file not in spare)
@@ -95,7 +94,8 @@ def load_strict(
     return module
 
 
-def _renamed(name: str, rename: Rename | None) -> str | None:
+def renamed(name: str, rename: Rename | None) -> str | None:
+    """A file's name as the module's, or None where the tensor is not wanted."""
     if rename is None:
         return name
     if callable(rename):
@@ -108,7 +108,7 @@ def _renamed(name: str, rename: Rename | None) -> str | None:
 
 
 @dataclass(kw_only=True)
-class _Slot:
+class Slot:
     """A parameter or saved buffer of a module: all places that share it (ties) and their names."""
 
     names: list[str]
@@ -122,9 +122,9 @@ class _Slot:
             (owner._parameters if self.is_parameter else owner._buffers)[name] = new  # type: ignore[assignment]
 
 
-def _slots(module: nn.Module) -> list[_Slot]:
+def slots_of(module: nn.Module) -> list[Slot]:
     """All that a state dict of the module would hold, ties joined."""
-    slots: dict[int, _Slot] = {}
+    slots: dict[int, Slot] = {}
     for path, owner in module.named_modules(remove_duplicate=False):
         head = f"{path}." if path else ""
         saved = {k: v for k, v in owner._buffers.items() if k not in owner._non_persistent_buffers_set}
@@ -133,7 +133,7 @@ def _slots(module: nn.Module) -> list[_Slot]:
                 if tensor is None:
                     continue
                 slot = slots.setdefault(
-                    id(tensor), _Slot(names=[], places=[], tensor=tensor, is_parameter=is_parameter)
+                    id(tensor), Slot(names=[], places=[], tensor=tensor, is_parameter=is_parameter)
                 )
                 slot.names.append(head + name)
                 slot.places.append((owner, name))
@@ -141,8 +141,8 @@ def _slots(module: nn.Module) -> list[_Slot]:
 
 
 def _plan(
-    slots: Sequence[_Slot], store: Store, names: Mapping[str | None, str]
-) -> tuple[list[str], list[str], list[tuple[_Slot, str]]]:
+    slots: Sequence[Slot], store: Store, names: Mapping[str | None, str]
+) -> tuple[list[str], list[str], list[tuple[Slot, str]]]:
     """What fills each slot; names that are missing; lines on those of another shape."""
     missing, wrong, plan = [], [], []
     for slot in slots:
@@ -239,11 +239,13 @@ def fill_unsaved_buffers(module: nn.Module, device: torch.device) -> None:
                 waiting.append((f"{path}.{name}" if path else name, owner, name))
             elif buffer is not None and buffer.device != device:
                 owner._buffers[name] = buffer.to(device)
-    with torch.device(device), torch.no_grad():
-        for owner in module.modules():
-            init = getattr(owner, "init_buffers", None)
-            if waiting and callable(init):
-                init()
+    if waiting:
+        _init_library_buffers(module, waiting)
+        with torch.device(device), torch.no_grad():
+            for owner in module.modules():
+                init = getattr(owner, "init_buffers", None)
+                if callable(init):
+                    init()
     left = [path for path, owner, name in waiting if _unset(owner._buffers.get(name))]
     left += [name for name, tensor in _all_tensors(module) if tensor.is_meta]
     if left:
@@ -252,6 +254,25 @@ def fill_unsaved_buffers(module: nn.Module, device: torch.device) -> None:
             f"{type(module).__name__} leaves {len(left)} tensors unset: {', '.join(left[:MAX_LISTED])}.",
             "the component must fill them in `init_buffers()`; this is a fault of the component, not of the weights",
         )
+
+
+def _init_library_buffers(module: nn.Module, waiting: Sequence[tuple[str, nn.Module, str]]) -> None:
+    """Lets transformers' models fill their own unsaved buffers (rotary frequencies, position ids).
+
+    Their `_init_weights` draws parameters as well; a mark of theirs keeps it from those that are filled already.
+    """
+    owners = {id(owner): owner for _, owner, _ in waiting}
+    for model in module.modules():
+        init = getattr(model, "_init_weights", None)
+        if not callable(init) or not hasattr(model, "base_model_prefix"):
+            continue
+        for part in model.modules():
+            if id(part) not in owners:
+                continue
+            for tensor in part.parameters():
+                tensor._is_hf_initialized = True  # type: ignore[attr-defined]
+            with torch.no_grad():
+                init(part)
 
 
 def _all_tensors(module: nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
@@ -274,8 +295,3 @@ def _unset(buffer: torch.Tensor | None) -> bool:
     if buffer.dtype.is_floating_point or buffer.dtype.is_complex:
         return bool(buffer.isnan().all())
     return bool((buffer == torch.iinfo(buffer.dtype).min).all())
-
-
-def match_any(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name matches one of some globs."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
