@@ -11,8 +11,9 @@ from anyany.engine.decode import Decoder, Generated, Limits, last_hidden
 from anyany.engine.rows import Rows
 from anyany.engine.sampling import Rules, Sampler, span_rules
 from anyany.media.values import Audio, Video, to_float, to_uint8
+from anyany.weights.pretrained import load_diffusers, load_transformers
 
 __all__ = [
-    "Assets", "Audio", "Build", "Component", "Context", "Decoder", "Generated", "Limits", "Rows", "Rules", "Sampler", "Video",
-    "last_hidden", "load_diffusers", "load_transformers", "span_rules", "to_float", "to_uint8",
+    "Assets", "Audio", "Build", "Component", "Context", "Decoder", "Generated", "Limits", "Rows", "Rules", "Sampler",
+    "Video", "last_hidden", "load_diffusers", "load_transformers", "span_rules", "to_float", "to_uint8",
 ]  # fmt: skip

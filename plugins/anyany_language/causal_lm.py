@@ -7,6 +7,7 @@ each kind it may ask for a list of hidden states [K,D]. Shape suffixes: B rows, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from anyany.api.torch import (
     Generated,
     Limits,
     Rows,
+    Rules,
     Sampler,
     last_hidden,
     load_transformers,
@@ -45,11 +47,16 @@ class CausalLm(Component):
         self.model.generation_config = None
         self.context = int(getattr(settings, "max_position_embeddings", None) or config.context)
         self.stops = self._stop_ids(settings)
-        self.rules = span_rules(settings.vocab_size, self.spans) if self.spans else None
+        self.vocab = int(settings.vocab_size)
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
         """Weights under transformers' names, strictly; LoRA overlays are merged."""
         self.model = load_transformers(type(self.model), self.model.config, stores, build)
+
+    @cached_property
+    def rules(self) -> Rules | None:
+        """Signals come whole. Made at first use: construction happens on the meta device."""
+        return span_rules(self.vocab, self.spans) if self.spans else None
 
     def _stop_ids(self, settings: Any) -> list[int]:
         end = self.tokenizer.eos_token_id

@@ -31,7 +31,7 @@ class Vit(Component):
         self.size = int(image.get("size", sizes["image_size"]))
         self.mean: Sequence[float] = image.get("mean", config.mean)
         self.std: Sequence[float] = image.get("std", config.std)
-        self.mode, self.antialias = image.get("resample", "bicubic"), bool(image.get("antialias", True))
+        self.mode = image.get("resample", "bicubic")
         self.sizes = dict(sizes)
         self.model = self._model()
 
@@ -50,7 +50,7 @@ class Vit(Component):
     def encode(self, ctx: Context, image: Rows) -> dict[str, Rows]:
         """image: B pictures [C,H,W]. patches: [B,N,D]; cls: [B,D]."""
         pixels_BCSS = square_batch(image.list(), self.size, self.mean, self.std, ctx.device, ctx.dtype,
-                                   self.mode, self.antialias)  # fmt: skip
+                                   self.mode)  # fmt: skip
         tokens_BND = self.model(pixels_BCSS).last_hidden_state
         return {"patches": ctx.rows(tokens_BND[:, 1:]), "cls": ctx.rows(tokens_BND[:, 0])}
 
@@ -81,7 +81,15 @@ def conv_stem(stem: Mapping[str, Any], channels: int) -> nn.Sequential:
             layers.append(nn.GELU())
         layers.append(nn.Conv2d(channels, width, stem["kernel"], stem["stride"], stem["padding"]))
         channels = width
-    return nn.Sequential(*layers)
+    return ConvStem(*layers)
+
+
+class ConvStem(nn.Sequential):
+    """A stem in the place of ViT's patch projection, which transformers asks for the dtype of its weight."""
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self[0].weight
 
 
 def _model_class(stem: Mapping[str, Any] | None) -> type[nn.Module]:
