@@ -121,6 +121,8 @@ class Builder:
         if kind is yaml.AliasEvent:
             return self._alias(event)
         self._tally(1, event)
+        if kind is yaml.ScalarEvent and event.anchor is None and event.tag is None:
+            return self._scalar(event)  # nearly all
         if event.tag is not None:
             shown = event.tag.replace("tag:yaml.org,2002:", "!!")
             self.tell("E024", f"the tag `{shown}` is not allowed in a spec", self._mark(event, 1), "delete the tag")
