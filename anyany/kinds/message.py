@@ -178,9 +178,7 @@ class Message:
             if isinstance(part, (Media, Place)) and part.kind == "image":
                 images += 1
             elif isinstance(part, Region) and part.kind == kind:
-                found.append(
-                    (part.content, part.of if part.of is not None else images - 1 if images else None)
-                )
+                found.append((part.content, part.of if part.of is not None else images - 1 if images else None))
         return found
 
     def turns(self) -> list[tuple[str, tuple[Part, ...]]]:

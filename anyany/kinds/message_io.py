@@ -59,9 +59,7 @@ def _from_dict(item: dict[Any, Any], base_dir: str | None, index: int) -> Part:
     if tag not in (*MEDIA_KINDS, "mask", "text", "file"):
         raise MediaError("E521", f"part {index} of the message has the unknown tag {tag!r}", _FORMS)
     if not isinstance(value, (str, os.PathLike)):
-        raise MediaError(
-            "E521", f"part {index} of the message: {tag!r} wants a path, not {_short(value)}", _FORMS
-        )
+        raise MediaError("E521", f"part {index} of the message: {tag!r} wants a path, not {_short(value)}", _FORMS)
     path = _join(os.fspath(value), base_dir)
     if tag == "mask":
         return Region(kind="mask", path=path, of=_of(item, index))
@@ -82,9 +80,7 @@ def _rows(kind: str, value: Any, index: int) -> list[list[float]]:
         numbers = isinstance(row, list) and all(_number(x) for x in row)
         if not numbers or len(row) not in columns or len(row) != len(rows[0]):
             form = "[[x1, y1, x2, y2], …]" if kind == "boxes" else "[[x, y], …]"
-            raise MediaError(
-                "E521", f"part {index} of the message: {kind} are {form}, not {_short(value)}", _FORMS
-            )
+            raise MediaError("E521", f"part {index} of the message: {kind} are {form}, not {_short(value)}", _FORMS)
     return [[float(x) for x in row] for row in rows]
 
 
@@ -95,9 +91,7 @@ def _number(x: Any) -> bool:
 def _of(item: dict[Any, Any], index: int) -> int | None:
     of = item.get("of")
     if of is not None and (not isinstance(of, int) or isinstance(of, bool) or of < 0):
-        raise MediaError(
-            "E521", f"part {index} of the message: `of` counts the images from 0, not {of!r}", _FORMS
-        )
+        raise MediaError("E521", f"part {index} of the message: `of` counts the images from 0, not {of!r}", _FORMS)
     return of
 
 
@@ -108,9 +102,7 @@ def _checked(message: Message) -> Message:
     images = sum(isinstance(p, (Media, Place)) and p.kind == "image" for p in message.parts)
     for part in message.parts:
         if isinstance(part, Region) and part.of is not None and images and part.of >= images:
-            raise MediaError(
-                "E521", f"the region is of image {part.of}, but the message has {images} (from 0)", _FORMS
-            )
+            raise MediaError("E521", f"the region is of image {part.of}, but the message has {images} (from 0)", _FORMS)
     return message
 
 
@@ -129,9 +121,7 @@ def _file(path: str, base_dir: str | None) -> Part:
         return Media(kind=found.kind, path=path)
     if found.kind in ("text", "json"):
         return _text(path)
-    raise MediaError(
-        "E506", f"expected text, an image, audio or a video, found {found}", "convert it first", path
-    )
+    raise MediaError("E506", f"expected text, an image, audio or a video, found {found}", "convert it first", path)
 
 
 def _text(path: str) -> str:

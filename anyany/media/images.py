@@ -44,15 +44,15 @@ def load_gif(path: str, limits: Limits) -> Video:
     with open_file(path, limits) as file:
         image = _open(file, path, "GIF", limits)
         frames: list[Tensor] = []
-        seconds = 0.0
+        milliseconds = 0.0
         try:
             for frame in ImageSequence.Iterator(image):
                 check_decoded((len(frames) + 1) * image.width * image.height * 3, limits, path)
                 frames.append(_tensor(convert(frame, "RGB")))
-                seconds += (frame.info.get("duration") or 100) / 1000  # browsers, too, read 0 as a tenth of a second
+                milliseconds += frame.info.get("duration") or 100  # browsers, too, read 0 as a tenth of a second
         except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError) as error:
             raise damaged(path, "GIF", error) from error
-    return Video(torch.stack(frames), len(frames) / seconds)
+    return Video(torch.stack(frames), 1000 * len(frames) / milliseconds)
 
 
 def _open(file: Any, path: str, format: str, limits: Limits) -> Image.Image:
