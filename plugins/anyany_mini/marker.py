@@ -39,7 +39,7 @@ def mark_caption(found: str, wanted: str) -> dict[str, float]:
 
 @lru_cache(maxsize=9)
 def _templates(cell: int) -> tuple[NDArray[np.float32], NDArray[np.float32], list[tuple[int, int]]]:
-    """Masks [M, P] of every shape, size and offset in the window of a cell, their squares' sums, and (size, shape) of each."""
+    """Masks [M, P] of every shape, size and offset in a cell's window, their squares' sums, (size, shape) of each."""
     row, column = divmod(cell, world.GRID)
     masks, labels = [], []
     for shape in range(6):

@@ -33,8 +33,9 @@ THINK: dict[str, Any] = {
     "class": "transformers.LlamaForCausalLM",
     "config": {
         "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None,
-        "vocab_size": 496, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4,
-        "num_key_value_heads": 4, "head_dim": 32, "max_position_embeddings": 1024, "rms_norm_eps": 1e-6,
+        "vocab_size": 496, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 32, "max_position_embeddings": 1024,
+        "rms_norm_eps": 1e-6,
         "tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
     },
     "signals": {"image": ["[IMG0]", "[IMG1]", "[IMG2]", "[IMG3]", "[IMG4]", "[IMG5]", "[IMG6]", "[IMG7]"]},
@@ -51,10 +52,11 @@ DRAW: dict[str, Any] = {
     },
     "text_encoder": {
         "class": "transformers.BertModel", "add_pooling_layer": False,
+        "prefix": ["[IMG0]", "[IMG1]", "[IMG2]", "[IMG3]", "[IMG4]", "[IMG5]", "[IMG6]", "[IMG7]"], "pad": "<pad>",
         "config": {
             "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256,
-            "vocab_size": 496, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-            "layer_norm_eps": 1e-6, "type_vocab_size": 1,
+            "vocab_size": 496, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0, "layer_norm_eps": 1e-6, "type_vocab_size": 1,
         },
     },
     "scheduler": {"class": "diffusers.FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0},

@@ -1,4 +1,4 @@
-"""The bundled talker in plain torch: splice pictures into text, run it, generate greedily. Training and its gates use it.
+"""The bundled talker in plain torch: splice pictures into text, run, generate greedily; used in training and its gates.
 
 Source: LLaVA (Liu et al. 2023) for the splice, NExT-GPT (Wu et al. 2024) for the signals.
 Shapes: B batch, L length, D width, P pictures, N patches a picture, V vocabulary.
@@ -62,7 +62,7 @@ def features(talker: Talker, pixels_P3HW: Tensor) -> Tensor:
 
 
 def hidden(talker: Talker, ids_BL: Tensor, features_PND: Tensor | None) -> Tensor:
-    """Last hidden states [B, L, D], after the final norm, with the pictures' features at the `<image>` tokens in order."""
+    """Last hidden states [B, L, D], after the final norm, with the pictures' features at the `<image>` tokens."""
     embedded = talker.think.model.embed_tokens(ids_BL)
     if features_PND is not None:
         places = (ids_BL == token(talk.IMAGE)).unsqueeze(-1).expand_as(embedded)

@@ -32,8 +32,9 @@ CHAT_TEMPLATE = (
 )
 
 DESCRIBE = (
-    "describe it", "describe this", "describe the picture", "describe this picture", "describe the image",
-    "what do you see?", "what do you see", "what is in the picture?", "what is in this image?", "what is this?",
+    "describe it", "describe", "describe:", "describe this", "describe the picture", "describe this picture",
+    "describe the image", "what do you see?", "what do you see", "what is in the picture?",
+    "what is in this image?", "what is this?",
     "caption it", "caption this picture", "tell me what is there", "please describe it", "describe what you see",
     "Describe it.", "Describe the picture.", "What do you see?", "What is in this picture?", "",
 )  # fmt: skip
@@ -67,7 +68,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One exchange: the user's parts (`None` is the picture) and the reply; `drawn` is the caption to be drawn, if any."""
+    """One exchange: the user's parts (`None` is the picture) and the reply; `drawn` is the caption to draw, if any."""
 
     asked: tuple[str | None, ...]
     reply: tuple[Piece, ...]

@@ -36,7 +36,7 @@ OTHER = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """One object. `rgb` is its exact colour (0..255); `outline` holds the polygon of an `OTHER` shape as [K, 2] in radii."""
+    """One object. `rgb` is its exact colour (0..255); `outline` is the polygon of an `OTHER` shape, [K, 2] in radii."""
 
     shape: int
     colour: int
@@ -62,8 +62,11 @@ def is_unseen(colour: int, shape: int) -> bool:
     return colour < OTHER and shape < OTHER and (colour + shape) % 6 == 0
 
 
-def sample_scene(rng: np.random.Generator, split: str = "seen") -> Scene:
-    """Draw a scene. `seen` holds no unseen pair, `unseen` holds at least one, `any` draws pairs freely."""
+def sample_scene(rng: np.random.Generator, split: str = "seen", jitter: float = 1.0) -> Scene:
+    """Draw a scene. `seen` holds no unseen pair, `unseen` holds at least one, `any` draws pairs freely.
+
+    `jitter` scales the spread of positions, radii and colours.
+    """
     if split not in ("seen", "unseen", "any"):
         raise ValueError(f"split must be seen, unseen or any, not {split!r}")
     count = int(rng.integers(1, 3))
@@ -76,19 +79,22 @@ def sample_scene(rng: np.random.Generator, split: str = "seen") -> Scene:
             shape = (6 - colour) % 6
         while split == "seen" and is_unseen(colour, shape):
             colour, shape = int(rng.integers(6)), int(rng.integers(6))
-        things.append(place_thing(rng, colour=colour, shape=shape, size=int(rng.integers(2)), cell=int(cell)))
+        size = int(rng.integers(2))
+        things.append(place_thing(rng, colour=colour, shape=shape, size=size, cell=int(cell), jitter=jitter))
     return Scene(things=tuple(things), background=int(rng.integers(3)))
 
 
-def place_thing(rng: np.random.Generator, *, colour: int, shape: int, size: int, cell: int) -> Thing:
+def place_thing(
+    rng: np.random.Generator, *, colour: int, shape: int, size: int, cell: int, jitter: float = 1.0
+) -> Thing:
     """Give an object its exact position (px), radius (px) and colour, each with the jitter of the world."""
     row, column = divmod(cell, GRID)
-    dx, dy = rng.uniform(-JITTER, JITTER, 2)
-    red, green, blue = (float(np.clip(c + rng.uniform(-15, 15), 0, 255)) for c in RGB[colour])
+    dx, dy = jitter * rng.uniform(-JITTER, JITTER, 2)
+    red, green, blue = (float(np.clip(c + jitter * rng.uniform(-15, 15), 0, 255)) for c in RGB[colour])
     return Thing(
         shape=shape, colour=colour, size=size, cell=cell,
         x=(column + 0.5) * CELL + dx, y=(row + 0.5) * CELL + dy,
-        radius=RADII[size] + rng.uniform(-0.5, 0.5), rgb=(red, green, blue),
+        radius=RADII[size] + jitter * rng.uniform(-0.5, 0.5), rgb=(red, green, blue),
     )  # fmt: skip
 
 
@@ -173,7 +179,8 @@ def parse_caption(text: str) -> tuple[tuple[int, int, int, int], ...] | None:
         if len(words) != 5 or words[0] != "a":
             return None
         try:
-            found.append((SIZES.index(words[1]), COLOURS.index(words[2]), SHAPES.index(words[3]), PLACES.index(words[4])))
+            size, colour, shape = SIZES.index(words[1]), COLOURS.index(words[2]), SHAPES.index(words[3])
+            found.append((size, colour, shape, PLACES.index(words[4])))
         except ValueError:
             return None
     return tuple(found) if len(found) <= 2 else None
@@ -194,7 +201,7 @@ def questions(scene: Scene) -> list[tuple[str, str]]:
     return found
 
 
-def strange_scene(rng: np.random.Generator, scene: Scene) -> Scene:
+def strange_scene(rng: np.random.Generator, scene: Scene, jitter: float = 1.0) -> Scene:
     """An augmented training scene: one object takes a colour or a shape outside the palette.
 
     It parts shape from colour without ever showing an unseen pair: a strange colour is nearest, among the six, to one
@@ -222,6 +229,8 @@ def strange_scene(rng: np.random.Generator, scene: Scene) -> Scene:
         outline = np.stack([reach * np.cos(angles), reach * np.sin(angles)], 1).astype(np.float32)
         # The colour is drawn anew: without a shape of the six beside it every colour may be shown.
         colour = int(rng.integers(6))
-        fresh = place_thing(rng, colour=colour, shape=thing.shape, size=thing.size, cell=thing.cell)
+        fresh = place_thing(
+            rng, colour=colour, shape=thing.shape, size=thing.size, cell=thing.cell, jitter=jitter
+        )
         things[index] = replace(fresh, shape=OTHER, outline=outline)
     return replace(scene, things=tuple(things))

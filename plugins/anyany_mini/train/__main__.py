@@ -1,6 +1,6 @@
 """`python -m anyany_mini.train STAGE [options]`, or `all`: retrain the bundled weights, stage by stage.
 
-captions: the caption encoder; head: the image head (needs captions); talker: look, see, think, to_image (needs captions).
+captions: the caption encoder; head: the image head; talker: look, see, think and to_image. Both need captions.
 """
 
 from __future__ import annotations

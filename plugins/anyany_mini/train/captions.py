@@ -1,7 +1,7 @@
 """Stage 1: the caption encoder of the image head, 8 conditioning vectors a caption, one for each attribute.
 
-Slot 4 o + a stands for attribute a (size, colour, shape, place) of object o and carries that object's place beside it, so
-that a patch of the picture finds its words by place. Text only: unseen pairs are allowed. Shapes: B batch, C width.
+Slot 4 o + a stands for attribute a (size, colour, shape, place) of object o and carries that object's place beside it,
+so that a patch of the picture finds its words by place. Text only: unseen pairs are allowed. Shapes: B batch, C width.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def write_tokenizer_files(folder: Path) -> None:
     """The files that transformers reads beside `tokenizer.json`: special tokens and the chat template."""
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": talk.PAD, "eos_token": talk.EOS,
-        "extra_special_tokens": list(talk.SPECIAL[2:]), "clean_up_tokenization_spaces": False, "add_prefix_space": False,
-        "model_max_length": 1024, "chat_template": talk.CHAT_TEMPLATE,
+        "extra_special_tokens": list(talk.SPECIAL[2:]), "clean_up_tokenization_spaces": False,
+        "add_prefix_space": False, "model_max_length": 1024, "chat_template": talk.CHAT_TEMPLATE,
     }  # fmt: skip
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "chat_template.jinja").write_text(talk.CHAT_TEMPLATE)

@@ -1,14 +1,14 @@
 """Stage 2: the image head, a small diffusion transformer on pixels that predicts the clean picture (JiT, Li & He 2025).
 
-Flow matching: x_sigma = (1 - sigma) picture + sigma noise. The captions' encoder is frozen. Seen pairs only; a colour or shape
-outside the palette is drawn with its slot of the conditioning taken away, so that the other slots learn to stand alone.
-Shapes: B batch, H W picture sides, C conditioning width.
+Flow matching: x_sigma = (1 - sigma) picture + sigma noise. The captions' encoder is frozen. Seen pairs only;
+a colour or shape outside the palette is drawn without its slot of the conditioning, so that the others learn to stand
+alone. Shapes: B batch, H W picture sides, C conditioning width.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from anyany_mini import marker, models, world
 from anyany_mini.train.common import CHECKPOINTS, Average, Run, caption_batch, optimizer, rate, rng_of
 
-STRANGE, DROP_ALL, DROP_SLOT = 0.2, 0.1, 0.03
+STRANGE, DROP_ALL, DROP_SLOT = 0.15, 0.1, 0.02
 OBJECT_WEIGHT = 6.0
 
 
@@ -31,10 +31,10 @@ class Batch:
     weights: Tensor
 
 
-def sample_batch(draw: models.Draw, rng: np.random.Generator, size: int) -> Batch:
+def sample_batch(draw: models.Draw, rng: np.random.Generator, size: int, jitter: float) -> Batch:
     """Fresh scenes of the seen split, some with a colour or shape outside the palette."""
-    scenes = [world.sample_scene(rng, "seen") for _ in range(size)]
-    scenes = [world.strange_scene(rng, s) if rng.random() < STRANGE else s for s in scenes]
+    scenes = [world.sample_scene(rng, "seen", jitter) for _ in range(size)]
+    scenes = [world.strange_scene(rng, s, jitter) if rng.random() < STRANGE else s for s in scenes]
     dropped = rng.random((size, 8)) < DROP_SLOT
     captions, pictures = [], []
     for row, scene in enumerate(scenes):
@@ -44,7 +44,7 @@ def sample_batch(draw: models.Draw, rng: np.random.Generator, size: int) -> Batc
             if thing.shape == world.OTHER:
                 dropped[row, [4 * index, 4 * index + 2]] = True
             colour, shape = thing.colour % world.OTHER, thing.shape % world.OTHER
-            words.append(f"a {world.SIZES[thing.size]} {world.COLOURS[colour]} {world.SHAPES[shape]} {world.PLACES[thing.cell]}")
+            words.append(world.describe_thing(replace(thing, colour=colour, shape=shape)))
         captions.append(" and ".join(words))
         pictures.append(world.render(scene))
     dropped[rng.random(size) < DROP_ALL] = True
@@ -131,7 +131,8 @@ def train(options: argparse.Namespace) -> None:
         torch.manual_seed(options.seed * 10_000_000 + step)
         for group in optim.param_groups:
             group["lr"] = rate(step, options.steps, options.lr, warmup=200)
-        loss = loss_of(draw, sample_batch(draw, rng_of(options.seed, "head", step), options.batch))
+        rng = rng_of(options.seed, "head", step)
+        loss = loss_of(draw, sample_batch(draw, rng, options.batch, options.jitter))
         optim.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(draw.parameters(), 1.0)
@@ -146,8 +147,8 @@ def train(options: argparse.Namespace) -> None:
                 marks = mark(averaged(average), split, 32, 10, 2.0)
                 run.log(step + 1, **{f"{split}_{name}": value for name, value in marks.items()})
         if run.due() or step == options.steps - 1:
-            state = {"model": draw.state_dict(), "optim": optim.state_dict(), "average": average.shadow, "step": step + 1}
-            run.save(state)
+            state = {"model": draw.state_dict(), "optim": optim.state_dict(), "average": average.shadow}
+            run.save(state | {"step": step + 1})
             models.save("draw", averaged(average), models.DRAW)
 
 
@@ -157,6 +158,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--jitter", type=float, default=0.25, help="spread of positions, sizes, colours")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mark-every", type=int, default=1000)
     train(parser.parse_args(arguments))

@@ -1,8 +1,8 @@
 """Stage 3: encoder, adapters and language model together, on conversations about pictures and about text alone.
 
-The loss is next-token cross-entropy on replies, plus the distance of `to_image` from the caption encoder's conditioning at
-the signals (NExT-GPT's alignment). In the input, attribute words of earlier reply tokens are often replaced by others of
-their class, so that a shape is read from the picture and not guessed from the colour. Shapes: B batch, L length, C width.
+The loss is next-token cross-entropy on replies, plus the distance of `to_image` from the caption encoder's conditioning
+at the signals (NExT-GPT's alignment). In the input, attribute words of the reply are often replaced by others of their
+class, so that a shape is read from the picture, not guessed from the colour. Shapes: B batch, L length, C width.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IGNORE = -100
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Input ids and labels [B, L] (labels are not shifted), pictures [P, 3, H, W] and the captions to be drawn, in order."""
+    """Input ids and labels [B, L] (labels not shifted), pictures [P, 3, H, W] and the captions to draw, in order."""
 
     ids: Tensor
     labels: Tensor
@@ -177,8 +177,8 @@ def train(options: argparse.Namespace) -> None:
                 marks = gate(averaged(average), split, 64)
                 run.log(step + 1, **{f"{split}_{name}": value for name, value in marks.items()})
         if run.due() or step == options.steps - 1:
-            state = {"model": module.state_dict(), "optim": optim.state_dict(), "average": average.shadow, "step": step + 1}
-            run.save(state)
+            state = {"model": module.state_dict(), "optim": optim.state_dict(), "average": average.shadow}
+            run.save(state | {"step": step + 1})
             finish(average)
 
 
