@@ -36,6 +36,7 @@ _DEMUXERS = {
     "OGG": "ogg",
     "AVI": "avi",
 }
+_BT601, _VIDEO_RANGE = 6, 1  # AVCOL_SPC_SMPTE170M, AVCOL_RANGE_MPEG
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
 
@@ -280,6 +281,8 @@ def _video_output(container: Any, rate: Fraction, width: int, height: int) -> An
     stream = container.add_stream(codec, rate=rate, options=options)
     stream.width, stream.height = width + width % 2, height + height % 2
     stream.pix_fmt = "yuv420p"
+    # Said aloud, since players guess BT.709 for large frames: swscale makes BT.601 of RGB, in the video range.
+    stream.codec_context.colorspace, stream.codec_context.color_range = _BT601, _VIDEO_RANGE
     return stream
 
 

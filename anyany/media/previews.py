@@ -27,7 +27,7 @@ STYLE = """
 .aa{font:15px/1.5 system-ui,sans-serif;color:#1c1c1e}
 .aa-text{white-space:pre-wrap;overflow-wrap:anywhere}
 .aa img,.aa video,img.aa-image,video.aa-video{max-width:100%;border-radius:6px;display:block;margin:6px 0}
-.aa-image{image-rendering:auto;min-width:64px;background:#fff;border:1px solid #ddd}
+.aa-image{image-rendering:auto;min-width:160px;background:#fff;border:1px solid #ddd}
 .aa-note{color:#777;font-size:13px}
 .aa-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 .aa-table td,.aa-table th{padding:2px 10px 2px 0;text-align:left;border-bottom:1px solid #eee}

@@ -157,6 +157,17 @@ def test_odd_sides_get_an_edge_and_grey_frames_become_rgb(tmp_path: Path) -> Non
     assert (found.int() - 200).abs().max() <= 4
 
 
+@pytest.mark.parametrize("size", [(32, 64), (720, 1280)])
+def test_colours_are_kept_and_said_to_be_bt601(tmp_path: Path, size: tuple[int, int]) -> None:
+    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]], dtype=torch.uint8)
+    stripes = colours.T[:, None].repeat_interleave(size[1] // 4, 2).expand(3, *size)
+    path = save("video", Video(stripes[None], 1.0), tmp_path / "a")
+    found = load("video", path).frames[0, :, 10, size[1] // 8 :: size[1] // 4]
+    assert (found.T.int() - colours.int()).abs().max() <= 4
+    with av.open(path) as file:
+        assert int(file.streams.video[0].codec_context.colorspace) == 6
+
+
 @pytest.mark.parametrize("fps", [1.0, 29.97, 30.0, 60.0])
 def test_speed_is_kept(tmp_path: Path, fps: float) -> None:
     frames = torch.zeros(6, 3, 16, 16, dtype=torch.uint8)
