@@ -81,8 +81,9 @@ class Port:
         space: str | None = None, native: Sequence[str] = (), open: bool = False, doc: str = "", **named: Any,
     ) -> None:  # fmt: skip
         text = spec.strip()
-        self.many = text.endswith("*")
-        self.optional = text.endswith("?")
+        suffix = text[len(text.rstrip("*?")) :]
+        self.many = "*" in suffix
+        self.optional = "?" in suffix
         self.kinds: tuple[str, ...] = tuple(k.strip() for k in text.rstrip("*?").split("|"))
         self.axes: tuple[str, ...] = tuple(axes.split())
         self.sizes: dict[str, int | Var] = {k: v for k, v in named.items() if k in self.axes and v is not None}
@@ -102,7 +103,7 @@ class Port:
         return hash(self._key())
 
     def __repr__(self) -> str:
-        suffix = "*" if self.many else "?" if self.optional else ""
+        suffix = ("*" if self.many else "") + ("?" if self.optional else "")
         axes = " ".join(f"{a}={self.sizes[a]}" if a in self.sizes else a for a in self.axes)
         return f"Port({'|'.join(self.kinds)}{suffix}{' ' + axes if axes else ''})"
 
@@ -231,6 +232,16 @@ class FactValues:
 CallsFunction = Callable[[Any, Any], Mapping[str, Call]]
 
 
+@dataclass(frozen=True)
+class _Fixed:
+    """Calls that depend on neither options nor facts."""
+
+    calls: Mapping[str, Call]
+
+    def __call__(self, config: Any, facts: Any) -> Mapping[str, Call]:
+        return self.calls
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """The torch-free declaration of a component. Make one with `card(...)`."""
@@ -278,13 +289,7 @@ def card(
     table = dict(presets or {})
     if tiny is not None:
         table["tiny"] = tiny
-    if isinstance(calls, Mapping):
-        fixed = calls
-
-        def function(config: Any, facts: Any) -> Mapping[str, Call]:
-            return fixed
-    else:
-        function = calls
+    function: CallsFunction = calls if not isinstance(calls, Mapping) else _Fixed(calls)
     return Card(name=name, role=role, config=config, calls=function, impl=impl, presets=table, **more)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from anyany.api.v1 import Port, Var
 from anyany.errors.problems import Mark
-from anyany.kinds.compat import LENGTHS, STRICT_SPACES
+from anyany.kinds.compat import LENGTHS, STRICT_SPACES, show
 from anyany.kinds.sizes import Conflict, Fixed
 from anyany.spec.settings import source_of
 from anyany.spec.wires import ANY, AxisTerm, Check, Feed, NodeState, PortUse, Wire
@@ -107,10 +107,15 @@ def _align(
     short = (len(theirs) < len(own) and not dots[1]) or (len(own) < len(theirs) and not dots[0])
     if short:
         check.tell(
-            "E402", f"`{feed.label}` has the axes {_show(given)}, and port `{name}` of `{state.name}` takes {_show(axes)}",
-            mark=feed.mark, path=feed.path, expected=_show(axes), found=_show(given),
-            related=[(state.raw.mark, f"`{state.name}`")], help="insert a component that adds or removes the axis, such as a pooling or an adapter",
-        )  # fmt: skip
+            "E402",
+            f"`{feed.label}` has the axes {_show(given)}, and port `{name}` of `{state.name}` takes {_show(axes)}",
+            mark=feed.mark,
+            path=feed.path,
+            expected=_show(axes),
+            found=_show(given),
+            related=[(state.raw.mark, f"`{state.name}`")],
+            help="insert a component that adds or removes the axis, such as a pooling or an adapter",
+        )
         return None
     for mine, other in zip(reversed(own), reversed(theirs)):
         _tell(check, state, name, feed, mine.name, check.sizes.unify(other.term, mine.term), "E401")
@@ -143,13 +148,19 @@ def tell_conflict(
     related = [(f.mark, f.why) for f in (conflict.left, conflict.right) if f.mark is not None and f.mark != mark]
     message = f"{left} has {what} = {conflict.left.value}, and {right} has {what} = {conflict.right.value}"
     if code == "E401":
-        help = "insert an adapter between them (`adapters/mlp` needs no width), or change the option that sets one of the sizes"
+        help = "insert an adapter between them (`adapters/mlp` needs no width), or change the option that sets a size"
     else:
         help = "insert a component that converts it, or choose components that agree"
     check.tell(
-        code, message, mark=mark, path=path, expected=f"{what} = {conflict.right.value}", found=f"{what} = {conflict.left.value}",
-        related=related, help=help,
-    )  # fmt: skip
+        code,
+        message,
+        mark=mark,
+        path=path,
+        expected=f"{what} = {conflict.right.value}",
+        found=f"{what} = {conflict.left.value}",
+        related=related,
+        help=help,
+    )
 
 
 def space_of(state: NodeState, port: Port) -> str | None:
@@ -171,10 +182,12 @@ def _check_space(check: Check, state: NodeState, name: str, port: Port, feed: Fe
     strict = bool(STRICT_SPACES & set(feed.wire.kinds))
     check.tell(
         "E411" if strict else "W401",
-        f"`{feed.label}` is of the space {found}, and port `{name}` of `{state.name}` {'takes' if strict else 'expects'} {wanted}",
-        mark=feed.mark, path=feed.path, related=[(state.raw.mark, f"`{state.name}`")],
+        f"`{feed.label}` is of the space {found}, and port `{name}` of `{state.name}` is of {wanted}",
+        mark=feed.mark,
+        path=feed.path,
+        related=[(state.raw.mark, f"`{state.name}`")],
         help="decode with the node that encoded (`of:`), or give both the same component and weights",
-    )  # fmt: skip
+    )
 
 
 def unify_any(check: Check, state: NodeState, names: Sequence[str]) -> Wire | None:
@@ -186,16 +199,23 @@ def unify_any(check: Check, state: NodeState, names: Sequence[str]) -> Wire | No
     for other in feeds[1:]:
         if other.wire.kinds != first.wire.kinds:
             check.tell(
-                "E208", f"`{first.label}` is {' or '.join(first.wire.kinds)} and `{other.label}` is {' or '.join(other.wire.kinds)}; `{state.name}` takes one kind",
-                mark=other.mark, path=other.path, related=[(first.mark, f"{' or '.join(first.wire.kinds)}")],
+                "E208",
+                f"`{first.label}` is {show(first.wire.kinds)} and `{other.label}` is {show(other.wire.kinds)}; "
+                f"`{state.name}` takes one kind",
+                mark=other.mark,
+                path=other.path,
+                related=[(first.mark, show(first.wire.kinds))],
                 help="feed all of its `any` ports with the same kind",
-            )  # fmt: skip
+            )
             return Wire(kinds=())
     return Wire(
-        kinds=first.wire.kinds, axes=_shared_axes(check, state, feeds),
-        facets=first.wire.facets if len(feeds) == 1 else {k: v for k, v in first.wire.facets.items() if all(f.wire.facets.get(k) == v for f in feeds)},
+        kinds=first.wire.kinds,
+        axes=_shared_axes(check, state, feeds),
+        facets=first.wire.facets
+        if len(feeds) == 1
+        else {k: v for k, v in first.wire.facets.items() if all(f.wire.facets.get(k) == v for f in feeds)},
         space=first.wire.space if len({f.wire.space for f in feeds}) == 1 else None,
-    )  # fmt: skip
+    )
 
 
 def _shared_axes(check: Check, state: NodeState, feeds: list[Feed]) -> tuple[AxisTerm, ...]:
@@ -207,9 +227,14 @@ def _shared_axes(check: Check, state: NodeState, feeds: list[Feed]) -> tuple[Axi
     for other in known[1:]:
         if len(other.wire.axes) != len(first.wire.axes):
             check.tell(
-                "E402", f"`{first.label}` has the axes {_show(first.wire.axes)} and `{other.label}` {_show(other.wire.axes)}; `{state.name}` takes them as one kind",
-                mark=other.mark, path=other.path, related=[(first.mark, _show(first.wire.axes))], help="give all of them the same axes",
-            )  # fmt: skip
+                "E402",
+                f"`{first.label}` has the axes {_show(first.wire.axes)} and `{other.label}` {_show(other.wire.axes)}; "
+                f"`{state.name}` takes them as one kind",
+                mark=other.mark,
+                path=other.path,
+                related=[(first.mark, _show(first.wire.axes))],
+                help="give all of them the same axes",
+            )
             return ()
     for i, axis in enumerate(first.wire.axes):
         terms = [f.wire.axes[i].term for f in known]

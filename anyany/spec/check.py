@@ -30,7 +30,7 @@ class Options:
     registry:        where components come from; None for those installed.
     online:          read facts of hub weights by two small requests.
     strict_header:   demand `anyany: 1`.
-    require_weights: demand `weights:` for components that have some.
+    require_weights: demand `weights:` for components that have some, and look into them; False for sketches.
     """
 
     profile: str | None = None
@@ -164,9 +164,14 @@ def _labelled(check: Check, profile: str, base: Check) -> list[Problem]:
 def run(spec: RawSpec, options: Options, folder: str, profile: str | None, memo: dict[Any, Any]) -> Check:
     """All passes over one spec under one profile."""
     check = Check(
-        spec=spec, registry=options.registry, folder=folder, profile=profile, online=options.online,
-        require_weights=options.require_weights, memo=memo,
-    )  # fmt: skip
+        spec=spec,
+        registry=options.registry,
+        folder=folder,
+        profile=profile,
+        online=options.online,
+        require_weights=options.require_weights,
+        memo=memo,
+    )
     outputs.declare_inputs(check)
     names.resolve_nodes(check)
     order.sort_nodes(check)

@@ -1,4 +1,4 @@
-"""Edges as written: `node.port`, brackets `[a, b*]`, `{fill: reply, K: edge}` and `{of: node}`, without resolving names.
+"""Edges as written: `node.port`, brackets `[a, b*]`, `{fill: reply, K: edge}` and `{of: node}`; no name is resolved.
 
 Source: DESIGN section 3 (edges, brackets, places).
 """
@@ -107,7 +107,9 @@ class EdgeReader:
             return BadEdge(mark=value.mark, path=path)
         keys = ", ".join(f"`{k}`" for k in table) or "nothing"
         self._bad(
-            "E204", f"a mapping here is `{{fill: reply, kind: edge}}` or `{{of: node}}`, and this one has {keys}",
-            value.mark, path,
-        )  # fmt: skip
+            "E204",
+            f"a mapping here is `{{fill: reply, kind: edge}}` or `{{of: node}}`, and this one has {keys}",
+            value.mark,
+            path,
+        )
         return BadEdge(mark=value.mark, path=path)

@@ -36,23 +36,36 @@ def freeze(check: Check, file: str | None) -> Graph:
     """The graph of a check without errors."""
     spec = check.spec
     return Graph(
-        name=spec.name, about=spec.about, file=file, folder=check.folder, profile=check.profile,
-        inputs={n: _input(check, n) for n in spec.inputs}, nodes={n: _node(check, check.nodes[n]) for n in spec.nodes},
-        order=check.order, train=spec.train, raw=to_plain(spec.tree),
+        name=spec.name,
+        about=spec.about,
+        file=file,
+        folder=check.folder,
+        profile=check.profile,
+        inputs={n: _input(check, n) for n in spec.inputs},
+        nodes={n: _node(check, check.nodes[n]) for n in spec.nodes},
+        order=check.order,
+        train=spec.train,
+        raw=to_plain(spec.tree),
         outputs={
             n: GraphOutput(name=n, source=source(check, f), flow=flow(check, f.wire), mark=spec.outputs[n].mark)
             for n, f in check.outputs.items()
         },
         taken={m: tuple(kinds) for m, kinds in check.taken.items()},
-    )  # fmt: skip
+    )
 
 
 def flow(check: Check, wire: Wire) -> Flow:
     """The static type of an edge with its sizes."""
     return Flow(
-        kinds=wire.kinds, stack=wire.stack, maybe=wire.maybe, axes=tuple(_axis(check, a.name, a.term) for a in wire.axes),
-        facets=_facets(check, wire.facets), space=wire.space, open_places=dict(wire.open_places), label=wire.label,
-    )  # fmt: skip
+        kinds=wire.kinds,
+        stack=wire.stack,
+        maybe=wire.maybe,
+        axes=tuple(_axis(check, a.name, a.term) for a in wire.axes),
+        facets=_facets(check, wire.facets),
+        space=wire.space,
+        open_places=dict(wire.open_places),
+        label=wire.label,
+    )
 
 
 def _axis(check: Check, name: str, term: int) -> Axis:
@@ -79,9 +92,10 @@ def source(check: Check, feed: Feed) -> Source:
     if feed.form == "select":
         return Select(source=source(check, feed.source), kind=feed.kind, list_id=feed.list_id)
     return Fill(
-        reply=source(check, feed.source), reply_flow=flow(check, feed.source.wire),
+        reply=source(check, feed.source),
+        reply_flow=flow(check, feed.source.wire),
         fills={k: _entry(check, e) for k, e in feed.fills.items()},
-    )  # fmt: skip
+    )
 
 
 def _entry(check: Check, entry: FeedEntry) -> Entry:
@@ -91,17 +105,31 @@ def _entry(check: Check, entry: FeedEntry) -> Entry:
 def _input(check: Check, name: str) -> GraphInput:
     raw = check.spec.inputs[name]
     return GraphInput(
-        name=name, kind=raw.spec.rstrip("*?"), many=raw.spec.endswith("*"), optional=raw.spec.endswith("?"),
-        has_default=raw.has_default, default=raw.default, flow=flow(check, check.inputs[name]), mark=raw.mark,
-    )  # fmt: skip
+        name=name,
+        kind=raw.spec.rstrip("*?"),
+        many=raw.spec.endswith("*"),
+        optional=raw.spec.endswith("?"),
+        has_default=raw.has_default,
+        default=raw.default,
+        flow=flow(check, check.inputs[name]),
+        mark=raw.mark,
+    )
 
 
 def _edge(check: Check, state: NodeState, name: str, use: PortUse, port: Port | None) -> Edge:
     return Edge(
-        node=state.name, port=name, source=source(check, use.feed), flow=flow(check, use.feed.wire), mode=use.mode,
-        mapped=use.mapped, per=port.per if port else None, wrap=use.wrap, optional=bool(port and port.optional),
-        facets=_port_facets(check, state, port), mark=use.feed.mark,
-    )  # fmt: skip
+        node=state.name,
+        port=name,
+        source=source(check, use.feed),
+        flow=flow(check, use.feed.wire),
+        mode=use.mode,
+        mapped=use.mapped,
+        per=port.per if port else None,
+        wrap=use.wrap,
+        optional=bool(port and port.optional),
+        facets=_port_facets(check, state, port),
+        mark=use.feed.mark,
+    )
 
 
 def _port_facets(check: Check, state: NodeState, port: Port | None) -> dict[str, Any]:
@@ -136,11 +164,23 @@ def _node(check: Check, state: NodeState) -> Node:
     assert call is not None and card is not None and config is not None
     when = _edge(check, state, "when", when_mode(state, state.when), None) if state.when is not None else None
     return Node(
-        name=state.name, owner=state.root.name, card=card, call_name=state.call_name, call=call, config=config,
-        facts=dict(state.facts), sizes={n: _solved(check, state, v) for n, v in vars_of(state).items()},
-        edges={n: _edge(check, state, n, u, call.takes[n]) for n, u in state.uses.items()}, when=when, stack=state.stack,
-        gives={n: flow(check, w) for n, w in state.gives.items()}, given_lists=dict(state.given_lists), maybe=state.maybe,
-        weights=state.settings.weights or (), skip=state.root.raw.skip,
+        name=state.name,
+        owner=state.root.name,
+        card=card,
+        call_name=state.call_name,
+        call=call,
+        config=config,
+        facts=dict(state.facts),
+        sizes={n: _solved(check, state, v) for n, v in vars_of(state).items()},
+        edges={n: _edge(check, state, n, u, call.takes[n]) for n, u in state.uses.items()},
+        when=when,
+        stack=state.stack,
+        gives={n: flow(check, w) for n, w in state.gives.items()},
+        given_lists=dict(state.given_lists),
+        maybe=state.maybe,
+        weights=state.settings.weights or (),
+        skip=state.root.raw.skip,
         placement=Placement(device=state.settings.device or "auto", dtype=state.settings.dtype),
-        per_item=tuple(o.name for o in options_of(card.config) if o.per_item), mark=state.raw.mark,
-    )  # fmt: skip
+        per_item=tuple(o.name for o in options_of(card.config) if o.per_item),
+        mark=state.raw.mark,
+    )

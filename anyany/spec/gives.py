@@ -42,13 +42,25 @@ def _wire(
     if port.kinds == ANY:
         carried = shared if shared is not None else Wire(kinds=())
         return Wire(
-            kinds=carried.kinds, stack=stack, maybe=maybe, axes=carried.axes, facets=carried.facets,
-            space=space_of(state, port) or carried.space, label=label, mark=mark,
-        )  # fmt: skip
+            kinds=carried.kinds,
+            stack=stack,
+            maybe=maybe,
+            axes=carried.axes,
+            facets=carried.facets,
+            space=space_of(state, port) or carried.space,
+            label=label,
+            mark=mark,
+        )
     return Wire(
-        kinds=_kinds(state, port), stack=stack, maybe=maybe, axes=_axes(check, state, name, port, leading),
-        facets=port_facets(check, state, name, port, "gives"), space=space_of(state, port), label=label, mark=mark,
-    )  # fmt: skip
+        kinds=_kinds(state, port),
+        stack=stack,
+        maybe=maybe,
+        axes=_axes(check, state, name, port, leading),
+        facets=port_facets(check, state, name, port, "gives"),
+        space=space_of(state, port),
+        label=label,
+        mark=mark,
+    )
 
 
 def _list_id(state: NodeState, name: str, port: Port) -> tuple[str, PortUse | None]:

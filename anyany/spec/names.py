@@ -175,10 +175,13 @@ def _resolve_sharer(check: Check, state: NodeState) -> None:
         check.tell("E114", message, mark=mark, path=path, help=did_you_mean(of, owners) or _owners(owners))
     elif owner.raw.of is not None:
         check.tell(
-            "E114", f"`of: {of}` names a node that is itself `of: {owner.raw.of}`", mark=mark, path=path,
+            "E114",
+            f"`of: {of}` names a node that is itself `of: {owner.raw.of}`",
+            mark=mark,
+            path=path,
             related=[(owner.raw.mark, f"`{of}` shares the weights of `{owner.raw.of}`")],
             help=f"write `of: {owner.raw.of}`" if owner.raw.of != state.name else "give one of them `use`",
-        )  # fmt: skip
+        )
     elif not owner.broken:
         state.broken = False
         state.owner, state.card, state.config = owner, owner.card, owner.config
@@ -200,9 +203,12 @@ def _resolve_call(check: Check, state: NodeState) -> None:
         have = ", ".join(f"`{c}`" for c in state.calls)
         assert state.card is not None
         check.tell(
-            "E113", f"`{state.card.name}` has no call `{wanted}`", mark=state.raw.mark_of("call"), path=f"{state.raw.path}.call",
+            "E113",
+            f"`{state.card.name}` has no call `{wanted}`",
+            mark=state.raw.mark_of("call"),
+            path=f"{state.raw.path}.call",
             help=did_you_mean(wanted, state.calls) or f"its calls are {have}",
-        )  # fmt: skip
+        )
         state.broken = True
         return
     state.call = state.calls[state.call_name]

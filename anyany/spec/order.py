@@ -73,6 +73,10 @@ def _tell_cycle(check: Check, cycle: list[str], needs: dict[str, dict[str, Ref]]
     edges = [needs[node][cycle[i - 1]] for i, node in enumerate(cycle)]
     related = [(ref.mark, f"`{node}` takes `{ref.text}`") for node, ref in zip(cycle[1:], edges[1:])]
     check.tell(
-        "E202", f"the nodes form a cycle: {shown}", mark=edges[0].mark, path=edges[0].path, related=related,
-        help="take one of these edges from elsewhere; a loop lives inside a component, which takes a node as `{of: node}`",
-    )  # fmt: skip
+        "E202",
+        f"the nodes form a cycle: {shown}",
+        mark=edges[0].mark,
+        path=edges[0].path,
+        related=related,
+        help="take one of these edges from elsewhere; loops live inside components, which take a node as `{of: node}`",
+    )

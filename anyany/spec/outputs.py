@@ -12,9 +12,10 @@ from typing import Any
 from anyany.errors import problem
 from anyany.errors.suggest import did_you_mean
 from anyany.spec.axes import tell_conflict
+from anyany.spec.brackets import tell_unfilled
 from anyany.spec.order import refs_of, refs_of_node
 from anyany.spec.raw import BracketRef, FillRef, OfRef, RawEdge, RawInput, RawNode
-from anyany.spec.resolve import Where, resolve, tell_unfilled
+from anyany.spec.resolve import Where, resolve
 from anyany.spec.wires import Check, Wire
 
 NOT_INPUTS = ("loss", "metric")
@@ -38,9 +39,13 @@ def declare_inputs(check: Check) -> None:
         elif raw.has_default:
             _check_default(check, raw, kind, many)
         check.inputs[name] = Wire(
-            kinds=(kind,) if known else (), stack=(name,) if many else (), label=name, loaded=True, mark=raw.mark,
+            kinds=(kind,) if known else (),
+            stack=(name,) if many else (),
+            label=name,
+            loaded=True,
+            mark=raw.mark,
             maybe=raw.spec.endswith("?") and (not raw.has_default or raw.default is None),
-        )  # fmt: skip
+        )
 
 
 def _check_default(check: Check, raw: RawInput, kind: str, many: bool) -> None:
@@ -50,9 +55,13 @@ def _check_default(check: Check, raw: RawInput, kind: str, many: bool) -> None:
     wanted = _wrong_default(value, kind, many)
     if wanted:
         check.tell(
-            "E210", f"the default of `{raw.name}` is no {kind}{' list' if many else ''}", mark=raw.default_mark, path=f"{raw.path}.default",
-            expected=wanted, help=f"write {wanted}",
-        )  # fmt: skip
+            "E210",
+            f"the default of `{raw.name}` is no {kind}{' list' if many else ''}",
+            mark=raw.default_mark,
+            path=f"{raw.path}.default",
+            expected=wanted,
+            help=f"write {wanted}",
+        )
 
 
 def _wrong_default(value: Any, kind: str, many: bool) -> str | None:
@@ -111,10 +120,15 @@ def solve_sizes(check: Check) -> None:
                 ):
                     continue
                 noted.add((key[1], key[2]))
-                check.notes.append(problem(
-                    "W402", f"nothing tells the size `{key[2]}` of `{key[1]}` yet", mark=state.root.raw.mark, path=state.root.raw.path,
-                    help="check with `--online`, or set it under `with`",
-                ))  # fmt: skip
+                check.notes.append(
+                    problem(
+                        "W402",
+                        f"nothing tells the size `{key[2]}` of `{key[1]}` yet",
+                        mark=state.root.raw.mark,
+                        path=state.root.raw.path,
+                        help="check with `--online`, or set it under `with`",
+                    )
+                )
 
 
 def warn_unused(check: Check) -> None:

@@ -93,11 +93,15 @@ def check_taken(check: Check, state: NodeState) -> None:
                 help = f"feed port `{kind}` of `{state.name}` with what is made of `{start}`"
             else:
                 have = sorted((port.native | beside) - {"text"})
-                help = f"`{state.name}` takes {', '.join(have) or 'text alone'} from a message; give it another message, or use another component"
+                takes = ", ".join(have) or "text alone"
+                help = f"`{state.name}` takes {takes} from a message; give it another message, or use another component"
             check.tell(
-                "E305", f"`{state.name}` takes the whole message `{use.feed.label}`, and its {kind} would be lost: {why}",
-                mark=use.feed.mark, path=use.feed.path, help=help,
-            )  # fmt: skip
+                "E305",
+                f"`{state.name}` takes the whole message `{use.feed.label}`, and its {kind} would be lost: {why}",
+                mark=use.feed.mark,
+                path=use.feed.path,
+                help=help,
+            )
 
 
 def _start_of(check: Check, use: PortUse, kind: str) -> str:
@@ -117,16 +121,22 @@ def wire_places(check: Check, state: NodeState, kind: str) -> bool:
     wanted = segments(check, message, kind, True)
     if any(s.nested for s in wanted):
         check.tell(
-            "E304", f"the {kind} places of `{message.feed.label}` are lists of lists, which one port cannot carry", mark=use.feed.mark,
-            path=use.feed.path, help="join the messages first: `{use: transforms/message, in: [messages*, message]}`",
-        )  # fmt: skip
+            "E304",
+            f"the {kind} places of `{message.feed.label}` are lists of lists, which one port cannot carry",
+            mark=use.feed.mark,
+            path=use.feed.path,
+            help="join the messages first: `{use: transforms/message, in: [messages*, message]}`",
+        )
         return False
     if any(f.wire.maybe for f in _given_feeds(use.feed)):
         bad = next(f for f in _given_feeds(use.feed) if f.wire.maybe)
         check.tell(
-            "E309", f"`{bad.label}` may be absent, and a place of `{message.feed.label}` needs its value", mark=bad.mark, path=bad.path,
-            help="start it from the list itself, before anything can be absent; `transforms/first` gives a value that always is",
-        )  # fmt: skip
+            "E309",
+            f"`{bad.label}` may be absent, and a place of `{message.feed.label}` needs its value",
+            mark=bad.mark,
+            path=bad.path,
+            help="take the list before anything can be absent, or put `transforms/first` behind it with a second choice",
+        )
         return False
     return _match(check, kind, use, message, wanted)
 
@@ -184,10 +194,14 @@ def check_singles(check: Check, state: NodeState, stack: Stack) -> bool:
         message = state.uses[state.call.takes[kind].per or ""]
         wanted = segments(check, message, kind, True)
         check.tell(
-            "E304", f"`{use.feed.label}` carries {show(use.mapped)}, and each message `{message.feed.label}` has one {kind} place",
-            mark=use.feed.mark, path=use.feed.path, related=[(message.feed.mark, f"runs over {show(stack)}")],
+            "E304",
+            f"`{use.feed.label}` carries {show(use.mapped)}, "
+            f"and each message `{message.feed.label}` has one {kind} place",
+            mark=use.feed.mark,
+            path=use.feed.path,
+            related=[(message.feed.mark, f"runs over {show(stack)}")],
             help=f"start it from {_starts(wanted)}, or gather its list first",
-        )  # fmt: skip
+        )
         good = False
     return good
 

@@ -39,9 +39,12 @@ def check_profiles(check: Check) -> None:
             elif check.spec.nodes[target].of is not None:
                 of = check.spec.nodes[target].of
                 check.tell(
-                    "E116", f"profile `{profile.name}` sets `{target}`, which shares everything with `{of}`", mark=mark,
-                    path=settings.path, help=f"set `{of}` instead",
-                )  # fmt: skip
+                    "E116",
+                    f"profile `{profile.name}` sets `{target}`, which shares everything with `{of}`",
+                    mark=mark,
+                    path=settings.path,
+                    help=f"set `{of}` instead",
+                )
             check_placement(check, settings)
 
 
@@ -50,16 +53,22 @@ def check_placement(check: Check, settings: Settings) -> None:
     if settings.device is not None and not DEVICE.fullmatch(settings.device):
         help = {"gpu": "write `cuda`", "cuda0": "write `cuda:0`"}.get(settings.device.lower())
         check.tell(
-            "E118", f"`{settings.device}` is not a device", mark=settings.mark_of("device"), path=f"{settings.path}.device",
+            "E118",
+            f"`{settings.device}` is not a device",
+            mark=settings.mark_of("device"),
+            path=f"{settings.path}.device",
             help=help or "write `auto`, `cpu`, `cuda`, `cuda:N` or `mps`",
-        )  # fmt: skip
+        )
     if settings.dtype is not None and settings.dtype not in DTYPES:
         short = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "half": "float16", "float": "float32"}
         better = short.get(settings.dtype.lower())
         check.tell(
-            "E118", f"`{settings.dtype}` is not a dtype", mark=settings.mark_of("dtype"), path=f"{settings.path}.dtype",
+            "E118",
+            f"`{settings.dtype}` is not a dtype",
+            mark=settings.mark_of("dtype"),
+            path=f"{settings.path}.dtype",
             help=f"write `{better}`" if better else f"write one of {', '.join(DTYPES)}",
-        )  # fmt: skip
+        )
 
 
 def merge(check: Check, state: NodeState, card: Card) -> Settings:
@@ -73,11 +82,13 @@ def merge(check: Check, state: NodeState, card: Card) -> Settings:
         options.update(_expanded(check, card, layer))
     weights = next((s.weights for s in reversed(layers) if s.weights is not None), None)
     return Settings(
-        weights=weights, options=options,
+        weights=weights,
+        options=options,
         device=next((s.device for s in reversed(layers) if s.device is not None), None),
         dtype=next((s.dtype for s in reversed(layers) if s.dtype is not None), None),
-        tree=state.raw.tree, path=state.raw.path,
-    )  # fmt: skip
+        tree=state.raw.tree,
+        path=state.raw.path,
+    )
 
 
 def source_of(check: Check, state: NodeState, key: str, option: str | None = None) -> Settings:
@@ -104,10 +115,16 @@ def _layers(check: Check, profile: RawProfile, state: NodeState, card: Card) -> 
         options = {
             k: v for k, v in (every.options or {}).items() if k in known or (k == "preset" and v in card.presets)
         }
-        found.append(Settings(
-            weights=every.weights if card.weights else None, options=options, device=every.device, dtype=every.dtype,
-            tree=every.tree, path=every.path,
-        ))  # fmt: skip
+        found.append(
+            Settings(
+                weights=every.weights if card.weights else None,
+                options=options,
+                device=every.device,
+                dtype=every.dtype,
+                tree=every.tree,
+                path=every.path,
+            )
+        )
     own = profile.targets.get(state.name)
     if own is not None:
         found.append(own)

@@ -54,9 +54,13 @@ class ShapeReader:
         nodes = {n: r for n, v, m in self._named("nodes", "node") if (r := self._node(n, v, m))}
         for name in [n for n in nodes if n in inputs]:
             self.tell(
-                "E045", f"`{name}` names an input and a node", mark=nodes[name].mark, path=f"nodes.{name}",
-                related=[(inputs[name].mark, "the input")], help="rename one of the two",
-            )  # fmt: skip
+                "E045",
+                f"`{name}` names an input and a node",
+                mark=nodes[name].mark,
+                path=f"nodes.{name}",
+                related=[(inputs[name].mark, "the input")],
+                help="rename one of the two",
+            )
             del nodes[name], inputs[name]
             self.lost.add(name)
         outputs = {
@@ -65,9 +69,16 @@ class ShapeReader:
         }
         profiles = {n: p for n, v, m in self._named("profiles", "profile", empty=True) if (p := self._profile(n, v, m))}
         return RawSpec(
-            name=self._text(tree, "name", "") or self.stem, about=self._text(tree, "about", "") or "", inputs=inputs,
-            nodes=nodes, outputs=outputs, profiles=profiles, lost=frozenset(self.lost), train=self._train(tree), tree=tree,
-        )  # fmt: skip
+            name=self._text(tree, "name", "") or self.stem,
+            about=self._text(tree, "about", "") or "",
+            inputs=inputs,
+            nodes=nodes,
+            outputs=outputs,
+            profiles=profiles,
+            lost=frozenset(self.lost),
+            train=self._train(tree),
+            tree=tree,
+        )
 
     # the top level --------------------------------------------------------------------------------------------------
     def _keys(self, value: Marked, known: tuple[str, ...], what: str, path: str, code: str = "E040") -> None:
@@ -91,9 +102,12 @@ class ShapeReader:
         elif version.value != 1 or isinstance(version.value, bool):
             shown = version.raw if version.raw is not None else version.value
             self.tell(
-                "E043", f"this release reads version 1 of the spec language, not {shown}", mark=version.mark, path="anyany",
+                "E043",
+                f"this release reads version 1 of the spec language, not {shown}",
+                mark=version.mark,
+                path="anyany",
                 help="write `anyany: 1`, or use a newer release of anyany",
-            )  # fmt: skip
+            )
 
     def _text(self, parent: Marked, key: str, path: str) -> str | None:
         value = parent.get(key)
@@ -136,8 +150,15 @@ class ShapeReader:
                 if NAME.fullmatch(better)
                 else "use lower-case letters, digits, `_` and `-`, a letter first"
             )
-            self.tell("E044", f"`{name}` is not a name for an {what}" if what[0] in "aeiou" else f"`{name}` is not a name for a {what}",
-                      mark=mark, path=f"{section}.{name}", help=help)  # fmt: skip
+            self.tell(
+                "E044",
+                f"`{name}` is not a name for an {what}"
+                if what[0] in "aeiou"
+                else f"`{name}` is not a name for a {what}",
+                mark=mark,
+                path=f"{section}.{name}",
+                help=help,
+            )
 
     def _train(self, tree: Marked) -> Any:
         train = tree.get("train")
@@ -176,17 +197,26 @@ class ShapeReader:
         spec = kind.value.strip()
         if not KIND.fullmatch(spec):
             self.tell(
-                "E117", f"`{spec}` is not a kind", mark=kind.mark, path=path,
+                "E117",
+                f"`{spec}` is not a kind",
+                mark=kind.mark,
+                path=path,
                 help="write one kind, with `*` behind it for a list or `?` where it may be absent",
-            )  # fmt: skip
+            )
             self.lost.add(name)
             return None
         default = value.get("default") if isinstance(value.value, dict) else None
         about = self._text(value, "about", path) if isinstance(value.value, dict) else None
         return RawInput(
-            name=name, spec=spec, has_default=default is not None, default=None if default is None else to_plain(default),
-            default_mark=None if default is None else default.mark, about=about or "", mark=kind.mark, path=path,
-        )  # fmt: skip
+            name=name,
+            spec=spec,
+            has_default=default is not None,
+            default=None if default is None else to_plain(default),
+            default_mark=None if default is None else default.mark,
+            about=about or "",
+            mark=kind.mark,
+            path=path,
+        )
 
     # nodes ----------------------------------------------------------------------------------------------------------
     def _node(self, name: str, value: Marked, mark: Mark) -> RawNode | None:
@@ -220,17 +250,30 @@ class ShapeReader:
             for key in ("with", "weights", "device", "dtype", "skip"):
                 if value.get(key) is not None:
                     self.tell(
-                        "E047", f"`{key}` does not go with `of`: `{name}` shares all that with `{of}`", mark=value.key_mark(key),
-                        path=f"{path}.{key}", help=f"move `{key}` to node `{of}`",
-                    )  # fmt: skip
+                        "E047",
+                        f"`{key}` does not go with `of`: `{name}` shares all that with `{of}`",
+                        mark=value.key_mark(key),
+                        path=f"{path}.{key}",
+                        help=f"move `{key}` to node `{of}`",
+                    )
         ports, marks, short = self._in(value, path)
         when = value.get("when")
         return RawNode(
-            name=name, use=use, of=of, call=self._text(value, "call", path), settings=self._settings(value, path),
-            skip=self._texts(value, "skip", path) or (), short=short, ports=ports, port_marks=marks,
-            has_in=value.get("in") is not None, when=None if when is None else self.edges.read(when, f"{path}.when", code="E209"),
-            tree=value, mark=mark, path=path,
-        )  # fmt: skip
+            name=name,
+            use=use,
+            of=of,
+            call=self._text(value, "call", path),
+            settings=self._settings(value, path),
+            skip=self._texts(value, "skip", path) or (),
+            short=short,
+            ports=ports,
+            port_marks=marks,
+            has_in=value.get("in") is not None,
+            when=None if when is None else self.edges.read(when, f"{path}.when", code="E209"),
+            tree=value,
+            mark=mark,
+            path=path,
+        )
 
     def _in(self, value: Marked, path: str) -> tuple[dict[str, RawEdge], dict[str, Mark], RawEdge | None]:
         inner = value.get("in")
@@ -277,9 +320,13 @@ class ShapeReader:
                     "write `with: {option: value}` or `with: tiny`",
                 )
         return Settings(
-            weights=self._texts(value, "weights", path), options=options, device=self._text(value, "device", path),
-            dtype=self._text(value, "dtype", path), tree=value, path=path,
-        )  # fmt: skip
+            weights=self._texts(value, "weights", path),
+            options=options,
+            device=self._text(value, "device", path),
+            dtype=self._text(value, "dtype", path),
+            tree=value,
+            path=path,
+        )
 
     # profiles -------------------------------------------------------------------------------------------------------
     def _profile(self, name: str, value: Marked, mark: Mark) -> RawProfile | None:

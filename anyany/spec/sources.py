@@ -21,6 +21,8 @@ from anyany.spec.wires import Check, NodeState
 def resolve(check: Check, state: NodeState, card: Card) -> tuple[Settings, Mapping[str, Any]]:
     """The node's settings with its weights checked, and the facts known of them."""
     weights = state.settings.weights
+    if not check.require_weights:
+        return state.settings, {}
     if weights is None:
         _check_missing(check, state, card)
         return state.settings, {}
@@ -42,14 +44,17 @@ def resolve(check: Check, state: NodeState, card: Card) -> tuple[Settings, Mappi
 
 
 def _check_missing(check: Check, state: NodeState, card: Card) -> None:
-    if not card.weights or not check.require_weights or state.raw.settings.tree is None:
+    if not card.weights or state.raw.settings.tree is None:
         return
     if state.raw.tree.get("weights") is not None:
         return  # given, but malformed: told already
     check.tell(
-        "E450", f"`{state.name}` has no weights", mark=state.raw.mark, path=state.raw.path,
+        "E450",
+        f"`{state.name}` has no weights",
+        mark=state.raw.mark,
+        path=state.raw.path,
         help='add `weights: "hub:ORG/NAME"`, `"file:PATH"`, or `"random:0"` if untrained weights are meant',
-    )  # fmt: skip
+    )
 
 
 def _parse(check: Check, weights: tuple[str, ...], mark: Mark, path: str) -> tuple[Any, ...] | None:

@@ -14,10 +14,11 @@ from anyany.kinds.compat import fits
 from anyany.kinds.compat import show as show_kinds
 from anyany.kinds.stacks import is_prefix, longest, show
 from anyany.spec import hints
+from anyany.spec.brackets import tell_unfilled
 from anyany.spec.gives import give
 from anyany.spec.places import check_singles, check_taken, is_single, wire_places
 from anyany.spec.raw import BadEdge, BracketRef, OfRef, RawEdge
-from anyany.spec.resolve import NODE_KIND, Where, port_into, resolve, tell_unfilled
+from anyany.spec.resolve import NODE_KIND, Where, port_into, resolve
 from anyany.spec.wires import ANY, Check, Feed, NodeState, PortUse
 
 
@@ -86,9 +87,12 @@ def _port_edges(check: Check, state: NodeState, call: Call) -> Iterator[tuple[st
             continue
         have = ", ".join(f"`{p}`" for p in call.takes) or "none"
         check.tell(
-            "E112", f"call `{state.call_name}` of `{state.name}` takes no port `{port}`", mark=raw.port_marks[port], path=path,
+            "E112",
+            f"call `{state.call_name}` of `{state.name}` takes no port `{port}`",
+            mark=raw.port_marks[port],
+            path=path,
             help=did_you_mean(port, call.takes) or f"its ports are {have}",
-        )  # fmt: skip
+        )
         resolve(check, edge, Where(node=state.name, list_id="?"))
 
 
@@ -97,17 +101,23 @@ def _feed(check: Check, state: NodeState, name: str, port: Port, edge: RawEdge) 
     into = port_into(port)
     if isinstance(edge, BracketRef) and into is None:
         check.tell(
-            "E313", f"port `{name}` of `{state.name}` takes one {show_kinds(port.kinds)}, so no bracket may stand here", mark=edge.mark,
-            path=edge.path, help="write one edge; brackets are for list and message ports",
-        )  # fmt: skip
+            "E313",
+            f"port `{name}` of `{state.name}` takes one {show_kinds(port.kinds)}, so no bracket may stand here",
+            mark=edge.mark,
+            path=edge.path,
+            help="write one edge; brackets are for list and message ports",
+        )
         return False
     if not isinstance(edge, BadEdge) and (NODE_KIND in port.kinds) != isinstance(edge, OfRef):
         wants = "takes a node itself" if NODE_KIND in port.kinds else "takes a value, not a node"
         text = getattr(edge, "text", None) or getattr(edge, "node", "node")
         check.tell(
-            "E207", f"port `{name}` of `{state.name}` {wants}", mark=edge.mark, path=edge.path,
+            "E207",
+            f"port `{name}` of `{state.name}` {wants}",
+            mark=edge.mark,
+            path=edge.path,
             help=f"write `{{of: {text}}}`" if NODE_KIND in port.kinds else f"write `{text}`",
-        )  # fmt: skip
+        )
         return False
     feed = resolve(check, edge, Where(node=state.name, list_id=f"{state.name}.{name}", into=into or "list"))
     if feed is None:
@@ -134,10 +144,15 @@ def _check_kind(check: Check, state: NodeState, name: str, port: Port, use: Port
         return
     card = state.card.name if state.card else ""
     check.tell(
-        "E201", f"`{feed.label}` is {show_kinds(kinds)}, and port `{name}` of `{state.name}` takes {show_kinds(port.kinds)}",
-        mark=feed.mark, path=feed.path, expected=show_kinds(port.kinds), found=show_kinds(kinds),
-        related=[(state.raw.mark, f"call `{state.call_name}` of `{card}`")], help=hints.for_mismatch(check, state, name, port, feed),
-    )  # fmt: skip
+        "E201",
+        f"`{feed.label}` is {show_kinds(kinds)}, and port `{name}` of `{state.name}` takes {show_kinds(port.kinds)}",
+        mark=feed.mark,
+        path=feed.path,
+        expected=show_kinds(port.kinds),
+        found=show_kinds(kinds),
+        related=[(state.raw.mark, f"call `{state.call_name}` of `{card}`")],
+        help=hints.for_mismatch(check, state, name, port, feed),
+    )
     use.feed = replace(feed, wire=replace(feed.wire, kinds=(), axes=(), facets={}, space=None))
 
 
@@ -151,9 +166,12 @@ def _required(check: Check, state: NodeState, call: Call, seen: set[str]) -> boo
     ports = " and ".join(f"`{n}` ({show_kinds(call.takes[n].kinds)})" for n in missing)
     fed = "nothing" if not seen else ", ".join(f"`{s}`" for s in seen)
     check.tell(
-        "E203", f"call `{state.call_name}` of `{state.name}` needs {ports}, and `in` feeds {fed}", mark=mark, path=f"{state.raw.path}.in",
+        "E203",
+        f"call `{state.call_name}` of `{state.name}` needs {ports}, and `in` feeds {fed}",
+        mark=mark,
+        path=f"{state.raw.path}.in",
         help="write `in: {" + ", ".join([*(f"{s}: …" for s in seen), *(f"{m}: …" for m in missing)]) + "}`",
-    )  # fmt: skip
+    )
     return False
 
 
@@ -191,9 +209,13 @@ def _mode(check: Check, state: NodeState, name: str, port: Port, use: PortUse) -
     use.mode = "one"
     if stack:
         check.tell(
-            "W301", f"`{feed.label}` carries {show(stack)}, and the short form of `in` never gathers: `{state.name}` runs once for each value",
-            mark=feed.mark, path=feed.path, help=f"write `in: {{{name}: {feed.label}}}` to gather the list",
-        )  # fmt: skip
+            "W301",
+            f"`{feed.label}` carries {show(stack)}, and the short form of `in` never gathers: "
+            f"`{state.name}` runs once for each value",
+            mark=feed.mark,
+            path=feed.path,
+            help=f"write `in: {{{name}: {feed.label}}}` to gather the list",
+        )
 
 
 def _tell_unpaired(check: Check, state: NodeState, table: list[tuple[str, PortUse]], wrong: int) -> None:
@@ -201,12 +223,15 @@ def _tell_unpaired(check: Check, state: NodeState, table: list[tuple[str, PortUs
     name, use = table[wrong]
     check.tell(
         "E301",
-        f"`{state.name}` would run over {show(long.mapped)} (port `{long_name}`) and over {show(use.mapped)} (port `{name}`): "
-        "two lists never pair up or multiply",
-        mark=use.feed.mark, path=use.feed.path, expected=f"a list over {show(long.mapped)}, or one value", found=show(use.feed.wire.stack),
+        f"`{state.name}` would run over {show(long.mapped)} (port `{long_name}`) "
+        f"and over {show(use.mapped)} (port `{name}`): two lists never pair up or multiply",
+        mark=use.feed.mark,
+        path=use.feed.path,
+        expected=f"a list over {show(long.mapped)}, or one value",
+        found=show(use.feed.wire.stack),
         related=[(long.feed.mark, f"`{long.feed.label}` runs over {show(long.mapped)}")],
-        help=f"start `{use.feed.label}` from {long.mapped[0]}, or gather one of the lists in a component that takes a list",
-    )  # fmt: skip
+        help=f"start `{use.feed.label}` from {long.mapped[0]}, or gather one list in a component that takes a list",
+    )
 
 
 # when ---------------------------------------------------------------------------------------------------------------
@@ -235,9 +260,12 @@ def _opened(check: Check, state: NodeState) -> bool:
     if is_prefix(stack, state.stack) or is_prefix(stack[:-1], state.stack):
         return True
     check.tell(
-        "E301", f"`when: {state.when.label}` carries {show(stack)}, and `{state.name}` runs over {show(state.stack)}", mark=state.when.mark,
-        path=state.when.path, help=f"start it from what `{state.name}` runs over, or leave `when` out",
-    )  # fmt: skip
+        "E301",
+        f"`when: {state.when.label}` carries {show(stack)}, and `{state.name}` runs over {show(state.stack)}",
+        mark=state.when.mark,
+        path=state.when.path,
+        help=f"start it from what `{state.name}` runs over, or leave `when` out",
+    )
     return False
 
 
