@@ -5,6 +5,7 @@ features: [B,N,D], packed [T,D] or embeddings [B,D] -> the same with width E. Na
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class MlpAdapter(Component):
         first, last = width("inputs", config, build), width("outputs", config, build)
         hidden = config.hidden or build.facts.get("hidden") or last
         widths = [first, *[int(hidden)] * (config.depth - 1), last]
-        for i, (a, b) in enumerate(zip(widths, widths[1:])):
+        for i, (a, b) in enumerate(pairwise(widths)):
             self.add_module(str(2 * i), nn.Linear(a, b))
             if i < config.depth - 1:
                 self.add_module(str(2 * i + 1), nn.GELU())
