@@ -81,7 +81,8 @@ def _check_header(file: Any, path: str, format: str, limits: Limits) -> None:
     if len(head) < 32:
         raise damaged(path, format, EOFError())
     if format == "PNG":
-        check_pixels(*struct.unpack(">II", head[16:24]), limits, path)
+        width, height = struct.unpack(">II", head[16:24])
+        check_pixels(width, height, limits, path)
     if format == "BMP":
         width, height = struct.unpack("<ii", head[18:26])
         check_pixels(width, abs(height), limits, path)
