@@ -71,7 +71,7 @@ class _Maker:
         self.made.append(Broken(name=name, kind=kind, path=path, code=code, says=says))
         return path
 
-    def bytes(self, kind: str) -> bytes:
+    def whole(self, kind: str) -> bytes:
         return Path(self.good[kind]).read_bytes()
 
     def picture(self, format: str, **options: Any) -> bytes:
@@ -117,21 +117,21 @@ def _unreadable(m: _Maker) -> None:
     if os.geteuid() == 0:
         os.symlink("/proc/self/mem", path)
     else:
-        Path(path).write_bytes(m.bytes("image"))
+        Path(path).write_bytes(m.whole("image"))
         os.chmod(path, 0)
 
 
 def _pictures(m: _Maker) -> None:
     """Files that are not what their names say."""
     m.add("empty.png", "image", b"", "E505", "empty")
-    m.add("sound.png", "image", m.bytes("audio"), "E506", "audio (WAV)")
-    m.add("film.png", "image", m.bytes("video"), "E506", "a video (MP4)")
+    m.add("sound.png", "image", m.whole("audio"), "E506", "audio (WAV)")
+    m.add("film.png", "image", m.whole("video"), "E506", "a video (MP4)")
     m.add("words.png", "image", b"I am no picture.\n", "E506", "text")
     m.add("page.jpg", "image", b"<!doctype html><title>404 Not Found</title>", "E506", "text (HTML)")
     m.add("json.webp", "image", b'{"image": "cat.png"}', "E506", "JSON")
     m.add("pointer.png", "image", b"version https://git-lfs.github.com/spec/v1\nsize 12\n", "E506", "LFS pointer")
     m.add("zip.png", "image", b"PK\x03\x04" + bytes(60), "E506", "ZIP")
-    m.add("weights.png", "image", m.bytes("embedding"), "E506", "safetensors")
+    m.add("weights.png", "image", m.whole("embedding"), "E506", "safetensors")
     m.add("noise.png", "image", bytes((i * 197 + 11) % 251 for i in range(2000)), "E507", "no known format")
     m.add("zeros.png", "image", bytes(1000), "E507", "no known format")
     m.add("phone.heic", "image", b"\0\0\0\x18ftypheic" + bytes(400), "E526", "HEIC")
@@ -139,7 +139,7 @@ def _pictures(m: _Maker) -> None:
 
 def _damaged_pictures(m: _Maker) -> None:
     """Pictures cut short, and with bytes changed."""
-    png = m.bytes("image")
+    png = m.whole("image")
     m.add("cut.png", "image", png[: len(png) // 2], "E508", "too early")
     m.add("cut-in-header.png", "image", png[:20], "E508", "too early")
     for format, share in (("JPEG", 0.5), ("WebP", 0.5), ("BMP", 0.5), ("TIFF", 0.5), ("GIF", 0.7)):
@@ -191,7 +191,7 @@ def wav(data: bytes, *, rate: int = 8000, format: int = 1, bits: int = 16, promi
 
 
 def _sounds(m: _Maker) -> None:
-    whole = m.bytes("audio")
+    whole = m.whole("audio")
     m.add("empty.wav", "audio", b"", "E505", "empty")
     m.add("cut.wav", "audio", whole[: len(whole) // 2], "E508", "too early")
     m.add("cut-in-header.wav", "audio", whole[:30], "E508", "before")
@@ -199,7 +199,7 @@ def _sounds(m: _Maker) -> None:
     m.add("not-numbers.wav", "audio", wav(struct.pack("<f", float("nan")) * 100, format=3, bits=32), "E522", "NaN")
     m.add("long.wav", "audio", wav(bytes(8000), rate=1), "E512", "4,000 s")
     m.add("strange-codec.wav", "audio", wav(bytes(4000), format=0x1234), "E509", "damaged")
-    m.add("picture.wav", "audio", m.bytes("image"), "E506", "an image (PNG)")
+    m.add("picture.wav", "audio", m.whole("image"), "E506", "an image (PNG)")
     m.add("words.mp3", "audio", b"la la la\n", "E506", "text")
     flac, ogg = _soundfile(m, "FLAC", 8000), _soundfile(m, "OGG", 8000)
     m.add("cut.flac", "audio", flac[: len(flac) // 2], "E508", "too early")
@@ -236,7 +236,7 @@ def _encoded(m: _Maker, name: str, container: str, codec: str) -> bytes:
 
     samples = load("audio", m.good["audio"], {"rate": 16000}).samples.numpy().copy()
     with av.open(str(m.folder / name), "w", format=container) as file:
-        stream = file.add_stream(codec, rate=16000, layout="mono")  # type: ignore[call-overload]
+        stream: Any = file.add_stream(codec, rate=16000, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
         frame.sample_rate, frame.pts = 16000, 0
         file.mux(stream.encode(frame))
@@ -274,7 +274,7 @@ def _films(m: _Maker) -> None:
     m.add("cut.mkv", "video", matroska[: len(matroska) // 2], "E508", "too early")
     m.add("damaged.mp4", "video", film[:48] + bytes(len(film) // 2) + film[48 + len(film) // 2 :], "E509", "damaged")
     m.add("damaged.webm", "video", matroska[:60] + bytes(len(matroska) - 60), "E509", "damaged")
-    m.add("sound.mp4", "video", m.bytes("audio"), "E506", "audio (WAV)")
+    m.add("sound.mp4", "video", m.whole("audio"), "E506", "audio (WAV)")
     m.add("picture.mp4", "video", m.picture("JPEG"), "E506", "an image (JPEG)")
     m.add("long.mp4", "video", _film(m, "long", 40, rate=Fraction(1, 100)), "E512", "4,000 s")
 
@@ -284,11 +284,11 @@ def _texts(m: _Maker) -> None:
     m.add("latin.txt", "text", b"one\ntwo caf\xe9 three\n", "E518", "line 2")
     m.add("cut-character.txt", "text", "naïveté é".encode()[:-1], "E518", "not UTF-8")
     m.add("utf16.txt", "text", "words".encode("utf-16"), "E518", "UTF-16")
-    m.add("picture.txt", "text", m.bytes("image"), "E506", "an image (PNG)")
+    m.add("picture.txt", "text", m.whole("image"), "E506", "an image (PNG)")
     m.add("long.txt", "text", b"word " * 300_000, "E514", "limit")
     m.add("cut.json", "boxes", b"[[1, 2, 3, 4],\n [5, 6", "E519", "line 2")
     m.add("deep.json", "scores", b"[" * 100_000, "E519", "JSON")
     m.add("three.json", "boxes", json.dumps([[1, 2, 3]]).encode(), "E524", "boxes")
     m.add("words.json", "points", b'["left", "right"]', "E524", "points")
     m.add("part.json", "message", b'["look: ", {"pic": "cat.png"}]', "E521", "pic")
-    m.add("cut.safetensors", "embedding", m.bytes("embedding")[:-4], "E509", "damaged")
+    m.add("cut.safetensors", "embedding", m.whole("embedding")[:-4], "E509", "damaged")
