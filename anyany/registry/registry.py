@@ -108,6 +108,13 @@ class Registry:
             self._quarantined.pop(namespace, None)
             self._keep(result)
 
+    def remove(self, namespace: str) -> None:
+        """Forget a plugin that `add` registered; nothing happens where there is none."""
+        with self._lock:
+            if self._loaded.pop(namespace, None) is not None and self._manager is not None:
+                self._manager.unregister(name=namespace)
+            self._described.pop(namespace, None)
+
     def _keep(self, loaded: Loaded) -> None:
         old = self._loaded.pop(loaded.namespace, None)
         self._loaded[loaded.namespace] = loaded

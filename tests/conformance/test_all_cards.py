@@ -1,0 +1,45 @@
+"""Every first-party card keeps the conformance kit, each check by itself.
+
+`VARIANTS` are further options worth a run, and calls that need a checkpoint and are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from anyany.registry import default_registry
+from anyany.testing import CHECKS, conformance
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "language/causal-lm": [
+        {},
+        {"options": {"preset": "tiny", "signals": {"image": 2, "audio": 1}}},
+    ],
+    "image_heads/diffusion": [{"calls": ("image",)}],
+}
+OURS = [
+    card["name"]
+    for described in default_registry().describe().values()
+    if described["dist"] == "anyany"
+    for card in described["cards"]
+]
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(name, variant, check, id=f"{name}-{i}-{check}")
+        for name in OURS
+        for i, variant in enumerate(VARIANTS.get(name, [{}]))
+        for check in CHECKS
+    ]
+
+
+def test_there_are_first_party_cards() -> None:
+    assert {"vision/vit", "adapters/mlp", "adapters/linear", "language/causal-lm"} <= set(OURS)
+
+
+@pytest.mark.parametrize(("name", "variant", "check"), cases())
+def test_a_first_party_component_keeps_its_card(name: str, variant: dict[str, Any], check: str) -> None:
+    conformance(name, only=check, **variant)
