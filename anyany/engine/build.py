@@ -268,7 +268,7 @@ def device_of(node: Node, auto: str | None = None) -> torch.device:
         here = f"this machine has {count}" if count else "this machine has no CUDA device"
         text = f"node `{node.name}` wants {name}, but {here}"
         raise EnvironmentProblem([problem("E803", text, mark=node.mark, path=f"nodes.{node.name}",
-                                          help="choose another profile or --device cpu")])  # fmt: skip
+                                          help="choose another profile; cpu always works")])  # fmt: skip
     return device
 
 

@@ -81,7 +81,8 @@ def coerce_input(declared: GraphInput, value: Any, base_dir: str | None) -> Any:
 def coerce(kind: str, value: Any, base_dir: str | None, name: str) -> Any:
     """One value as its kind. Strings are texts for `text`, `label` and `message`, and paths for media."""
     if kind == "message":
-        return Message.of(value, base_dir)
+        parts = [_part(v) for v in value] if isinstance(value, (list, tuple)) else _part(value)
+        return Message.of(parts, base_dir)
     if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in (kind, "file"):
         return _file(next(iter(value.values())), base_dir, name)
     if isinstance(value, Media):
@@ -97,6 +98,19 @@ def coerce(kind: str, value: Any, base_dir: str | None, name: str) -> Any:
     if kind == "label" and isinstance(value, bool | list | dict):
         raise BadInput("E909", f"{name!r} is a label, not {_what(value)}", "give a name or a number")
     return _decoded(kind, value, name)
+
+
+def _part(value: Any) -> Any:
+    """A decoded medium in a message as its part: pictures of PIL, arrays and tensors are images."""
+    kind = {"Audio": "audio", "Video": "video"}.get(type(value).__name__)
+    home = type(value).__module__.partition(".")[0]
+    if kind is None and (home == "PIL" or (home in ("torch", "numpy") and getattr(value, "ndim", 0) in (2, 3))):
+        kind = "image"
+    if kind is None:
+        return value
+    from anyany import media
+
+    return Media(kind=kind, value=media.meet(kind, value, {}))
 
 
 def _file(path: Any, base_dir: str | None, name: str) -> FilePath:

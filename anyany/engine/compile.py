@@ -199,7 +199,8 @@ class Compiler:
         simple = plain and len(rows) == len(ports) and not any(o.many or o.optional for o in outs)
         return Step(
             node=node, name=node.name, stack=node.stack, call=node.call, call_name=node.call_name, ports=ports,
-            rows=rows, required=required, outs=outs, when=when, when_depth=depth, when_list=when_list, main=main, places=places, inputs=inputs,
+            rows=rows, required=required, outs=outs, when=when, when_depth=depth, when_list=when_list, main=main,
+            places=places, inputs=inputs,
             simple=simple, max_simple=batching.max_rows, upstream=upstream,
         )  # fmt: skip
 

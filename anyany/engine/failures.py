@@ -54,7 +54,8 @@ def failure_of(error: BaseException, node: str) -> Failure:
     from anyany.media.errors import MediaError
 
     if isinstance(error, MediaError):
-        return Failure(code=error.code, message=str(getattr(error, "message", error)), node=node, help=error.help or "")
+        text = f"{error.path}: {error.message}" if error.path else error.message
+        return Failure(code=error.code, message=text, node=node, help=error.help)
     if isinstance(error, NodeFault):
         return Failure(code=error.code, message=error.message, node=node, help=error.help)
     if is_out_of_memory(error):

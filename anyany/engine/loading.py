@@ -47,7 +47,7 @@ def _timed(kind: str, value: Any, facets: Mapping[str, Any], recorder: Recorder 
         return load_value(kind, value, facets)
     finally:
         if recorder is not None and recorder.trace:
-            recorder.span(f"decode {kind}", "decode", start, perf_counter(), file=str(value))
+            recorder.span(f"decode {kind}", "decode", start, perf_counter(), file=getattr(value, "path", ""))
 
 
 def load_value(kind: str, value: Any, facets: Mapping[str, Any]) -> Any:
@@ -55,11 +55,11 @@ def load_value(kind: str, value: Any, facets: Mapping[str, Any]) -> Any:
     from anyany import media
 
     if type(value) is FilePath:
-        return media.load(kind, str(value), facets)
+        return media.load(kind, value.path, facets)
     return media.meet(kind, value, facets) if facets or kind in REGION_KINDS else value
 
 
 def _name(kind: str, value: Any, facets: Mapping[str, Any]) -> _Name | None:
     if type(value) is not FilePath:
         return None
-    return kind, str(value), tuple(sorted(facets.items(), key=str))
+    return kind, value.path, tuple(sorted(facets.items(), key=str))

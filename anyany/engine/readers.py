@@ -257,7 +257,7 @@ def as_part(kind: str, value: Any) -> Any:
         return value
     if kind == "text":
         return str(value)
-    path = str(value) if type(value) is FilePath else None
+    path = value.path if type(value) is FilePath else None
     made = Region if kind in REGION_KINDS else Media
     return made(kind=kind, value=None if path else value, path=path)
 
