@@ -28,6 +28,17 @@ def part_kinds(kinds: Mapping[str, Kind]) -> frozenset[str]:
     return frozenset((*media, *REGIONS))
 
 
+UNCOUNTED = frozenset(("text", "audio", "anything"))
+
+
+def a(kinds: tuple[str, ...]) -> str:
+    """Kinds with their articles: `an image`, `features or an embedding`, `anything`."""
+    if kinds == ("any",):
+        return "anything"
+    names = tuple(k if k in UNCOUNTED or k.endswith("s") else f"{'an' if k[0] in 'aeiou' else 'a'} {k}" for k in kinds)
+    return show(names)
+
+
 def show(kinds: tuple[str, ...]) -> str:
     """Kinds in words: `features or embedding`; `anything` for `any`."""
     if kinds == ("any",):

@@ -10,7 +10,7 @@ from typing import Any
 
 from anyany.api.v1 import Port, Var
 from anyany.errors.problems import Mark
-from anyany.kinds.compat import LENGTHS, STRICT_SPACES, show
+from anyany.kinds.compat import LENGTHS, STRICT_SPACES, a, show
 from anyany.kinds.sizes import Conflict, Fixed
 from anyany.spec.settings import source_of
 from anyany.spec.wires import ANY, AxisTerm, Check, Feed, NodeState, PortUse, Wire
@@ -200,7 +200,7 @@ def unify_any(check: Check, state: NodeState, names: Sequence[str]) -> Wire | No
         if other.wire.kinds != first.wire.kinds:
             check.tell(
                 "E208",
-                f"`{first.label}` is {show(first.wire.kinds)} and `{other.label}` is {show(other.wire.kinds)}; "
+                f"`{first.label}` is {a(first.wire.kinds)} and `{other.label}` is {a(other.wire.kinds)}; "
                 f"`{state.name}` takes one kind",
                 mark=other.mark,
                 path=other.path,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anyany.errors.suggest import did_you_mean
+from anyany.kinds.compat import a
 from anyany.kinds.stacks import longest, show
 from anyany.spec import resolve as edges
 from anyany.spec.raw import BracketRef, FillRef
@@ -74,7 +75,7 @@ def _entry_fits(check: Check, feed: Feed, star: bool, where: edges.Where) -> boo
     if where.into == "message" and not set(wire.kinds) <= {"message", *check.parts}:
         check.tell(
             "E312",
-            f"`{feed.label}` is {edges.a_kind(wire.kinds[0])}, which cannot be part of a message",
+            f"`{feed.label}` is {a((wire.kinds[0],))}, which cannot be part of a message",
             mark=feed.mark,
             path=feed.path,
             expected="text, media, regions or messages",
@@ -143,7 +144,7 @@ def fill(check: Check, edge: FillRef, where: edges.Where) -> Feed | None:
         what = (
             "has no places to fill"
             if reply.wire.is_message
-            else f"is {edges.a_kind(reply.wire.kinds[0])}, no open message"
+            else f"is {a((reply.wire.kinds[0],))}, no open message"
             if reply.wire.kinds
             else "is no open message"
         )
@@ -211,7 +212,7 @@ def _filling_fits(check: Check, reply: Feed, kind: str, feed: Feed) -> bool:
     if kind in check.kinds and feed.wire.kinds and feed.wire.kinds != (kind,):
         check.tell(
             "E201",
-            f"`{feed.label}` is {edges.a_kind(feed.wire.kinds[0])}, and the place wants {edges.a_kind(kind)}",
+            f"`{feed.label}` is {a(feed.wire.kinds)}, and the place wants {a((kind,))}",
             mark=feed.mark,
             path=feed.path,
             expected=kind,

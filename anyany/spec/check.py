@@ -147,7 +147,8 @@ def _check_spec(
     if options.profile is None:
         for name in spec.profiles:
             found += _labelled(run(spec, options, folder, name, memo), name, first)
-    problems += [p for p in found if p not in problems]
+    told = {p.path for p in problems if p.is_error and p.path}  # YAML and shape come first: one mistake, one error
+    problems += [p for p in found if p not in problems and p.path not in told]
     graph = None
     if not any(p.is_error for p in problems):
         graph = freeze.freeze(first, file)
@@ -179,6 +180,6 @@ def run(spec: RawSpec, options: Options, folder: str, profile: str | None, memo:
     wiring.wire_nodes(check)
     outputs.resolve_outputs(check)
     outputs.solve_sizes(check)
-    if not spec.lost:
+    if not spec.lost and not any(p.is_error for p in check.problems):
         outputs.warn_unused(check)
     return check

@@ -6,7 +6,7 @@ Only names of installed components are proposed; nothing is imported.
 from __future__ import annotations
 
 from anyany.api.v1 import Port
-from anyany.kinds.compat import fits
+from anyany.kinds.compat import a, fits
 from anyany.spec.wires import Check, Feed, NodeState
 
 CONVERT = {
@@ -49,7 +49,7 @@ def for_mismatch(check: Check, state: NodeState, name: str, port: Port, feed: Fe
         for component in CONVERT.get((good, kind), ()):
             if component in names:
                 return f"insert a component between them, such as `{{use: {component}, in: {start}}}`"
-    return f"port `{name}` takes {' or '.join(port.kinds)}; insert a component that makes it of {good or 'this'}"
+    return f"insert a component that makes {a(port.kinds)} of {a((good,)) if good else 'this'}"
 
 
 def _start(feed: Feed) -> str:

@@ -87,9 +87,15 @@ def _configure(check: Check, state: NodeState, card: Card) -> bool:
     config, issues = make_config(card, options)
     for issue in issues:
         layer = settings.source_of(check, state, "with", issue.option)
-        mark = layer.mark_of("with", issue.option) or layer.mark_of("with") or state.raw.mark_of("use")
-        path = f"{layer.path}.with" + (f".{issue.option}" if issue.option else "")
-        check.tell(_issue_code(card, issue.option, options), issue.message, mark=mark, path=path, help=issue.help)
+        code = _issue_code(card, issue.option, options)
+        mark = layer.mark_of("with", issue.option, value=code == "E106") or layer.mark_of("with")
+        check.tell(
+            code,
+            issue.message,
+            mark=mark or state.raw.mark_of("use"),
+            path=f"{layer.path}.with" + (f".{issue.option}" if issue.option else ""),
+            help=issue.help or f"`anyany plugins show {card.name}` tells what it takes",
+        )
     state.config = config
     return config is not None
 

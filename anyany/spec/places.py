@@ -135,7 +135,7 @@ def wire_places(check: Check, state: NodeState, kind: str) -> bool:
             f"`{bad.label}` may be absent, and a place of `{message.feed.label}` needs its value",
             mark=bad.mark,
             path=bad.path,
-            help="take the list before anything can be absent, or put `transforms/first` behind it with a second choice",
+            help="take the list before anything can be absent, or put `transforms/first` behind it with a fallback",
         )
         return False
     return _match(check, kind, use, message, wanted)

@@ -93,8 +93,8 @@ class Settings:
     tree: Marked | None = None
     path: str = ""
 
-    def mark_of(self, key: str, option: str | None = None) -> Mark | None:
-        """The place of `weights`, `device` …, or of one option under `with`."""
+    def mark_of(self, key: str, option: str | None = None, *, value: bool = False) -> Mark | None:
+        """The place of `weights`, `device` …, or of one option under `with` (of its key, or of its `value`)."""
         if self.tree is None:
             return None
         child = self.tree.get(key)
@@ -102,6 +102,9 @@ class Settings:
             return None
         if option is None or not isinstance(child.value, dict):
             return child.mark
+        if value:
+            inner = child.get(option)
+            return None if inner is None else inner.mark
         return child.key_marks.get(option)
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from anyany.api.v1 import Port
 from anyany.errors.suggest import did_you_mean
+from anyany.kinds.compat import a
 from anyany.spec import brackets
 from anyany.spec.order import refs_of_node
 from anyany.spec.raw import BadEdge, BracketRef, FillRef, OfRef, RawEdge, Ref
@@ -115,7 +116,7 @@ def _from_input(check: Check, ref: Ref, wire: Wire) -> Feed | None:
     if not wire.is_message or len(ref.parts) > 2:
         kind = wire.kinds[0] if wire.kinds else "value"
         message = (
-            f"`{name}` is {a_kind(kind)} input and has no `{ref.parts[1]}`"
+            f"`{name}` is {a((kind,))} input and has no `{ref.parts[1]}`"
             if not wire.is_message
             else f"`{ref.text}`: an input has no ports"
         )
@@ -219,7 +220,7 @@ def _select(check: Check, ref: Ref, base: Feed, kind: str) -> Feed | None:
     if not base.wire.is_message:
         check.tell(
             "E311",
-            f"`{base.label}` is {a_kind(base.wire.kinds[0])}, and only a message has parts",
+            f"`{base.label}` is {a(base.wire.kinds)}, and only a message has parts",
             mark=ref.mark,
             path=ref.path,
             help=f"write `{base.label}`",
@@ -296,10 +297,6 @@ def _handle(check: Check, ref: OfRef) -> Feed | None:
         path=ref.path,
         name=ref.node,
     )
-
-
-def a_kind(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeiou" else kind if kind.endswith("s") or kind == "text" else f"a {kind}"
 
 
 def port_into(port: Port) -> Literal["list", "message"] | None:

@@ -50,6 +50,7 @@ class ShapeReader:
                 self.tell(
                     "E042", f"the spec has no `{key}`", mark=tree.mark, path=key, help=f"add `{key}:` at the top level"
                 )
+        self._misnamed_sections(tree)
         inputs = {n: i for n, v, m in self._named("inputs", "input") if (i := self._input(n, v, m))}
         nodes = {n: r for n, v, m in self._named("nodes", "node") if (r := self._node(n, v, m))}
         for name in [n for n in nodes if n in inputs]:
@@ -87,6 +88,12 @@ class ShapeReader:
                 continue
             help = suggest.did_you_mean(key, known) or f"the keys of {what} are {_and(known)}"
             self.tell(code, f"{what} has no key `{key}`", mark=value.key_mark(key), path=_join(path, key), help=help)
+
+    def _misnamed_sections(self, tree: Marked) -> None:
+        """`input:` for `inputs:` is told once; the names in it are not told as unknown."""
+        for key, value in tree.items():
+            if key not in TOP and {"inputs", "nodes"} & set(suggest.suggest(key, TOP)):
+                self.lost.update(name for name, _ in value.items())
 
     def _version(self, tree: Marked) -> None:
         version = tree.get("anyany")

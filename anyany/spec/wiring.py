@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from anyany.api.v1 import Call, Port
 from anyany.errors.suggest import did_you_mean
-from anyany.kinds.compat import fits
+from anyany.kinds.compat import a, fits
 from anyany.kinds.compat import show as show_kinds
 from anyany.kinds.stacks import is_prefix, longest, show
 from anyany.spec import hints
@@ -102,7 +102,7 @@ def _feed(check: Check, state: NodeState, name: str, port: Port, edge: RawEdge) 
     if isinstance(edge, BracketRef) and into is None:
         check.tell(
             "E313",
-            f"port `{name}` of `{state.name}` takes one {show_kinds(port.kinds)}, so no bracket may stand here",
+            f"port `{name}` of `{state.name}` takes one value ({show_kinds(port.kinds)}), so no bracket may stand here",
             mark=edge.mark,
             path=edge.path,
             help="write one edge; brackets are for list and message ports",
@@ -145,7 +145,7 @@ def _check_kind(check: Check, state: NodeState, name: str, port: Port, use: Port
     card = state.card.name if state.card else ""
     check.tell(
         "E201",
-        f"`{feed.label}` is {show_kinds(kinds)}, and port `{name}` of `{state.name}` takes {show_kinds(port.kinds)}",
+        f"`{feed.label}` is {a(kinds)}, and port `{name}` of `{state.name}` takes {a(port.kinds)}",
         mark=feed.mark,
         path=feed.path,
         expected=show_kinds(port.kinds),
@@ -159,7 +159,8 @@ def _check_kind(check: Check, state: NodeState, name: str, port: Port, use: Port
 def _required(check: Check, state: NodeState, call: Call, seen: set[str]) -> bool:
     """E203 for required ports without an edge. Per-place ports are asked for by their message, not here."""
     missing = [n for n, p in call.takes.items() if n not in seen and not p.optional and p.per is None]
-    if not missing or state.broken:
+    misspelt = state.raw.short is None and any(p not in call.takes for p in state.raw.ports)
+    if not missing or state.broken or misspelt:
         return not missing
     child = state.raw.tree.get("in")
     mark = child.mark if child is not None else state.raw.mark
@@ -227,7 +228,7 @@ def _tell_unpaired(check: Check, state: NodeState, table: list[tuple[str, PortUs
         f"and over {show(use.mapped)} (port `{name}`): two lists never pair up or multiply",
         mark=use.feed.mark,
         path=use.feed.path,
-        expected=f"a list over {show(long.mapped)}, or one value",
+        expected=f"{show(long.mapped)}, or one value",
         found=show(use.feed.wire.stack),
         related=[(long.feed.mark, f"`{long.feed.label}` runs over {show(long.mapped)}")],
         help=f"start `{use.feed.label}` from {long.mapped[0]}, or gather one list in a component that takes a list",

@@ -103,10 +103,15 @@ VISION = [
     stub("vision/dino", "encoder", {"encode": encoder("image", patches=Port("features", "N D", D=D))}),
     stub("vision/nfnet", "encoder", {"encode": encoder("image", patches=Port("features", "N D", D=D))}),
     stub("vision/classify", "encoder", {"classify": encoder("image", label=Port("label"))}),
-    stub("vision/tiles", "transform", {
-        "cut": call({"image": Port("image")}, {"tiles": Port("image*"), "places": Port("boxes")}),
-    }, weights=False),
-]  # fmt: skip
+    stub(
+        "vision/tiles",
+        "transform",
+        {
+            "cut": call({"image": Port("image")}, {"tiles": Port("image*"), "places": Port("boxes")}),
+        },
+        weights=False,
+    ),
+]
 AUDIO = [
     stub("audio/whisper-encoder", "encoder", {"encode": encoder("audio")}),
     stub("audio/whisper", "encoder", {"hear": encoder("audio", text=Port("text"), spans=Port("spans"))}),
@@ -114,11 +119,16 @@ AUDIO = [
     stub("audio/diffusion", "decoder", diffusion("audio"), Widths),
 ]
 VIDEO = [
-    stub("video/frames", "transform", {
-        "cut": call({"video": Port("video")}, {"frames": Port("image*")}),
-    }, weights=False),
+    stub(
+        "video/frames",
+        "transform",
+        {
+            "cut": call({"video": Port("video")}, {"frames": Port("image*")}),
+        },
+        weights=False,
+    ),
     stub("video/diffusion", "decoder", diffusion("video"), Widths),
-]  # fmt: skip
+]
 
 
 class Width(Config):
@@ -139,36 +149,79 @@ def xattn(config: Any, facts: Any) -> dict[str, Call]:
 LANGUAGE = [
     stub("language/causal-lm", "backbone", backbone_calls, Backbone),
     stub("language/gated-xattn", "backbone", xattn),
-    stub("language/transfusion", "backbone", {"generate": call(
-        {"message": Port("message"), "image": Port("latent", "C H W", per="message")},
-        {"reply": Port("message", open=True), "text": Port("text"),
-         "image": Port("latent*", "C H W", per="reply", space="of:image")},
-    )}),
-    stub("language/openai-chat", "backbone", {"generate": call(
-        {"message": Port("message", native=("image", "audio"))}, {"reply": Port("message"), "text": Port("text")},
-    )}, weights=False),
+    stub(
+        "language/transfusion",
+        "backbone",
+        {
+            "generate": call(
+                {"message": Port("message"), "image": Port("latent", "C H W", per="message")},
+                {
+                    "reply": Port("message", open=True),
+                    "text": Port("text"),
+                    "image": Port("latent*", "C H W", per="reply", space="of:image"),
+                },
+            )
+        },
+    ),
+    stub(
+        "language/openai-chat",
+        "backbone",
+        {
+            "generate": call(
+                {"message": Port("message", native=("image", "audio"))},
+                {"reply": Port("message"), "text": Port("text")},
+            )
+        },
+        weights=False,
+    ),
     stub("language/text-encoder", "encoder", text_encoder, Width),
-]  # fmt: skip
+]
 ADAPTERS = [
     stub("adapters/linear", "adapter", adapter),
     stub("adapters/mlp", "adapter", adapter),
     stub("adapters/signal-projection", "adapter", adapter),
     stub("adapters/im2text", "adapter", adapter),
-    stub("adapters/resampler", "adapter", {"resample": call(
-        {"features": Port("features?", "N D", D=D), "frames": Port("features*?", "N D", D=D)},
-        {"features": Port("features", "M E", E=var("out"))},
-    )}),
-    stub("adapters/qformer", "adapter", {
-        "encode": call({"features": Port("features", "N D", D=D)}, {"queries": Port("features", "Q E", E=var("out"))}),
-        "match": call({"features": Port("features", "N D", D=D), "text": Port("text")}, {"scores": Port("scores")}),
-    }),
-    stub("adapters/anyres", "adapter", {"merge": call(
-        {"tiles": Port("features*", "N D", D=D), "places": Port("boxes")}, {"features": Port("features", "N D", D=D)},
-    )}),
-    stub("adapters/feature-mixture", "adapter", {"mix": call(
-        {"features": Port("features*", "N D", D=D)}, {"features": Port("features", "N D", D=D)},
-    )}),
-]  # fmt: skip
+    stub(
+        "adapters/resampler",
+        "adapter",
+        {
+            "resample": call(
+                {"features": Port("features?", "N D", D=D), "frames": Port("features*?", "N D", D=D)},
+                {"features": Port("features", "M E", E=var("out"))},
+            )
+        },
+    ),
+    stub(
+        "adapters/qformer",
+        "adapter",
+        {
+            "encode": call(
+                {"features": Port("features", "N D", D=D)}, {"queries": Port("features", "Q E", E=var("out"))}
+            ),
+            "match": call({"features": Port("features", "N D", D=D), "text": Port("text")}, {"scores": Port("scores")}),
+        },
+    ),
+    stub(
+        "adapters/anyres",
+        "adapter",
+        {
+            "merge": call(
+                {"tiles": Port("features*", "N D", D=D), "places": Port("boxes")},
+                {"features": Port("features", "N D", D=D)},
+            )
+        },
+    ),
+    stub(
+        "adapters/feature-mixture",
+        "adapter",
+        {
+            "mix": call(
+                {"features": Port("features*", "N D", D=D)},
+                {"features": Port("features", "N D", D=D)},
+            )
+        },
+    ),
+]
 TOKENIZERS = [
     stub("tokenizers/seed", "tokenizer", codebook("image", "tokens", "features")),
     stub("tokenizers/kl-vae", "tokenizer", codebook("image", "latent")),
@@ -196,31 +249,64 @@ IMAGE_HEADS = [
     stub("image_heads/var", "decoder", diffusion("image"), Widths),
     stub("image_heads/mar", "decoder", diffusion("image"), Widths),
     stub("image_heads/vq-ar", "decoder", diffusion("image"), Widths),
-    stub("image_heads/unclip-prior", "decoder", {"prior": call(
-        {"text": Port("embedding", "D", D=D), "words": Port("features?")}, {"embedding": Port("embedding", "D", D=D)},
-    )}),
-]  # fmt: skip
+    stub(
+        "image_heads/unclip-prior",
+        "decoder",
+        {
+            "prior": call(
+                {"text": Port("embedding", "D", D=D), "words": Port("features?")},
+                {"embedding": Port("embedding", "D", D=D)},
+            )
+        },
+    ),
+]
 GROUNDING = [
-    stub("grounding/box-text", "transform", {
-        "write": call({"message": Port("message", native=ALL)}, {"message": Port("message")}),
-        "parse": call({"text": Port("text"), "images": Port("image*")}, {"boxes": Port("boxes")}),
-    }, weights=False),
-    stub("grounding/region-sampler", "adapter", {"sample": call(
-        {"regions": Port("boxes*"), "features": Port("features*", "N D", D=D)},
-        {"features": Port("features*", "N D", ties="regions", D=D)},
-    )}),
-    stub("grounding/box-codec", "decoder", {
-        "decode": call({"features": Port("features", "N D", D=D), "image": Port("image")}, {"boxes": Port("boxes")}),
-        "encode": call({"boxes": Port("boxes")}, {"features": Port("features", "N D", D=D)}),
-    }),
-    stub("grounding/sam", "encoder", {
-        "encode": encoder("image"),
-        "segment": call(
-            {"features": Port("features"), "prompt": Port("features?"), "box": Port("boxes?"), "image": Port("image")},
-            {"mask": Port("mask")},
-        ),
-    }),
-]  # fmt: skip
+    stub(
+        "grounding/box-text",
+        "transform",
+        {
+            "write": call({"message": Port("message", native=ALL)}, {"message": Port("message")}),
+            "parse": call({"text": Port("text"), "images": Port("image*")}, {"boxes": Port("boxes")}),
+        },
+        weights=False,
+    ),
+    stub(
+        "grounding/region-sampler",
+        "adapter",
+        {
+            "sample": call(
+                {"regions": Port("boxes*"), "features": Port("features*", "N D", D=D)},
+                {"features": Port("features*", "N D", ties="regions", D=D)},
+            )
+        },
+    ),
+    stub(
+        "grounding/box-codec",
+        "decoder",
+        {
+            "decode": call(
+                {"features": Port("features", "N D", D=D), "image": Port("image")}, {"boxes": Port("boxes")}
+            ),
+            "encode": call({"boxes": Port("boxes")}, {"features": Port("features", "N D", D=D)}),
+        },
+    ),
+    stub(
+        "grounding/sam",
+        "encoder",
+        {
+            "encode": encoder("image"),
+            "segment": call(
+                {
+                    "features": Port("features"),
+                    "prompt": Port("features?"),
+                    "box": Port("boxes?"),
+                    "image": Port("image"),
+                },
+                {"mask": Port("mask")},
+            ),
+        },
+    ),
+]
 
 
 class Steps(Config):
@@ -245,39 +331,117 @@ class Pick(Config):
 
 MEDIA = "image|audio|video|text"
 TRANSFORMS = [
-    stub("transforms/zero-shot", "transform", {"guess": call(
-        {"embedding": Port("embedding", "D"), "labels": Port("embedding*", "D"), "names": Port("text*")},
-        {"label": Port("label"), "scores": Port("scores")},
-    )}, weights=False),
-    stub("transforms/prompts", "transform", {"fill": call({"text": Port("text")}, {"texts": Port("text*")})}, weights=False),
-    stub("transforms/mean", "transform", {"mean": call({"values": Port("any*")}, {"mean": Port("any")})}, weights=False),
-    stub("transforms/search", "transform", {"find": call(
-        {"query": Port("embedding*"), "keys": Port("embedding*"), "items": Port(MEDIA + "*")},
-        {"hits": Port(MEDIA + "*"), "scores": Port("scores")},
-    )}, weights=False),
-    stub("transforms/windows", "transform", {"cut": call(
-        {"audio": Port("audio")}, {"windows": Port("audio*"), "places": Port("spans")},
-    )}, weights=False),
-    stub("transforms/join-spans", "transform", {"join": call(
-        {"spans": Port("spans*"), "places": Port("spans")}, {"spans": Port("spans"), "text": Port("text")},
-    )}, weights=False),
-    stub("transforms/message", "transform", {"join": call(
-        {"message": Port("message", native=ALL)}, {"message": Port("message")},
-    )}, weights=False),
-    stub("transforms/pick", "transform", {"pick": call({"values": Port("any*")}, {"value": Port("any?")})}, Pick, weights=False),
-    stub("transforms/rollout", "transform", {"roll": call(
-        {"first": Port("any"), "step": Port("node")}, {"values": Port("any*")},
-    )}, Steps, weights=False),
+    stub(
+        "transforms/zero-shot",
+        "transform",
+        {
+            "guess": call(
+                {"embedding": Port("embedding", "D"), "labels": Port("embedding*", "D"), "names": Port("text*")},
+                {"label": Port("label"), "scores": Port("scores")},
+            )
+        },
+        weights=False,
+    ),
+    stub(
+        "transforms/prompts",
+        "transform",
+        {"fill": call({"text": Port("text")}, {"texts": Port("text*")})},
+        weights=False,
+    ),
+    stub(
+        "transforms/mean", "transform", {"mean": call({"values": Port("any*")}, {"mean": Port("any")})}, weights=False
+    ),
+    stub(
+        "transforms/search",
+        "transform",
+        {
+            "find": call(
+                {"query": Port("embedding*"), "keys": Port("embedding*"), "items": Port(MEDIA + "*")},
+                {"hits": Port(MEDIA + "*"), "scores": Port("scores")},
+            )
+        },
+        weights=False,
+    ),
+    stub(
+        "transforms/windows",
+        "transform",
+        {
+            "cut": call(
+                {"audio": Port("audio")},
+                {"windows": Port("audio*"), "places": Port("spans")},
+            )
+        },
+        weights=False,
+    ),
+    stub(
+        "transforms/join-spans",
+        "transform",
+        {
+            "join": call(
+                {"spans": Port("spans*"), "places": Port("spans")},
+                {"spans": Port("spans"), "text": Port("text")},
+            )
+        },
+        weights=False,
+    ),
+    stub(
+        "transforms/message",
+        "transform",
+        {
+            "join": call(
+                {"message": Port("message", native=ALL)},
+                {"message": Port("message")},
+            )
+        },
+        weights=False,
+    ),
+    stub(
+        "transforms/pick",
+        "transform",
+        {"pick": call({"values": Port("any*")}, {"value": Port("any?")})},
+        Pick,
+        weights=False,
+    ),
+    stub(
+        "transforms/rollout",
+        "transform",
+        {
+            "roll": call(
+                {"first": Port("any"), "step": Port("node")},
+                {"values": Port("any*")},
+            )
+        },
+        Steps,
+        weights=False,
+    ),
     stub("transforms/route", "transform", route, Route, weights=False),
-    stub("transforms/first", "transform", {"first": call(
-        {"a": Port("any?"), "b": Port("any?")}, {"value": Port("any")},
-    )}, weights=False),
-]  # fmt: skip
+    stub(
+        "transforms/first",
+        "transform",
+        {
+            "first": call(
+                {"a": Port("any?"), "b": Port("any?")},
+                {"value": Port("any")},
+            )
+        },
+        weights=False,
+    ),
+]
 FIELDS = [stub("fields/aurora", "backbone", aurora, Steps)]
 
 CARDS = [
-    *VISION, *AUDIO, *VIDEO, *LANGUAGE, *ADAPTERS, *TOKENIZERS, *PERCEIVER, *IMAGE_HEADS, *GROUNDING, *TRANSFORMS, *FIELDS,
-]  # fmt: skip
+    *VISION,
+    *AUDIO,
+    *VIDEO,
+    *LANGUAGE,
+    *ADAPTERS,
+    *TOKENIZERS,
+    *PERCEIVER,
+    *IMAGE_HEADS,
+    *GROUNDING,
+    *TRANSFORMS,
+    *FIELDS,
+]
 
 
 class Plugin:
