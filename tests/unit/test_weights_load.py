@@ -85,6 +85,14 @@ def test_opening_reads_no_tensor_and_loading_reads_each_once(net, saved):
     assert reading.total == sum(t.numel() * t.element_size() for t in net.state_dict().values())
 
 
+def test_loaded_tensors_have_memory_of_their_own_and_aligned(saved):
+    store = open_source(saved)
+    one, again = store.get("one.weight"), store.get("one.weight")
+    assert one.data_ptr() % 64 == 0
+    one.zero_()
+    assert bool(again.any())
+
+
 def test_a_store_knows_shapes_and_assets_before_reading(saved):
     store = open_source(saved)
     assert store.shape("one.weight") == (4, 3)

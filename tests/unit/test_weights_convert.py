@@ -1,0 +1,86 @@
+"""Old checkpoints become safetensors once; what would run code is refused."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from anyany.weights.convert import convert
+from anyany.weights.errors import WeightsError
+
+TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
+
+
+@pytest.mark.parametrize("wrap", [(), ("state_dict",), ("model",), ("model", "module"), ("weird",)])
+def test_tensors_are_found_under_the_usual_wrappers(tmp_path, wrap):
+    checkpoint = dict(TENSORS)
+    for key in reversed(wrap):
+        checkpoint = {key: checkpoint, "epoch": 3}
+    torch.save(checkpoint, tmp_path / "old.pt")
+    report = convert(tmp_path / "old.pt", tmp_path / "new.safetensors")
+    written = load_file(tmp_path / "new.safetensors")
+    assert written.keys() == TENSORS.keys()
+    assert all(torch.equal(written[name], TENSORS[name]) for name in TENSORS)
+    assert (report.tensors, report.unwrapped) == (2, wrap)
+
+
+def test_shared_and_strided_tensors_are_written_whole(tmp_path):
+    weight = torch.randn(4, 3)
+    torch.save(
+        {"in": weight, "out": weight, "turned": weight.T, "part": weight[1:3], "step": 7},
+        tmp_path / "old.bin",
+    )
+    report = convert(tmp_path / "old.bin", tmp_path / "new.safetensors")
+    written = load_file(tmp_path / "new.safetensors")
+    assert torch.equal(written["out"], weight) and torch.equal(written["turned"], weight.T)
+    assert torch.equal(written["part"], weight[1:3])
+    assert report.shared == (("in", "out", "turned"),)
+    assert report.dropped == ("step",)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("evil-was-here",)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, write in (("zip", torch.save), ("plain", lambda x, f: f.write_bytes(pickle.dumps(x)))):
+        write({"a": Evil()}, tmp_path / f"{name}.pt")
+        with pytest.raises(WeightsError, match="run code") as caught:
+            convert(tmp_path / f"{name}.pt", tmp_path / "new.safetensors")
+        assert caught.value.code == "E473"
+    assert sorted(os.listdir(tmp_path)) == ["plain.pt", "zip.pt"]
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"PK\x03\x04 broken"])
+def test_a_broken_checkpoint_is_said_to_be_none(tmp_path, data):
+    (tmp_path / "old.pt").write_bytes(data)
+    with pytest.raises(WeightsError) as caught:
+        convert(tmp_path / "old.pt", tmp_path / "new.safetensors")
+    assert caught.value.code == "E473"
+    assert not (tmp_path / "new.safetensors").exists()
+
+
+def test_several_candidates_are_named_and_one_can_be_chosen(tmp_path):
+    torch.save({"gen": TENSORS, "disc": {"x": torch.zeros(1)}, "step": 1}, tmp_path / "old.pt")
+    with pytest.raises(WeightsError, match="no map from names to tensors") as caught:
+        convert(tmp_path / "old.pt", tmp_path / "new.safetensors")
+    assert "gen, disc, step" in caught.value.help
+    assert convert(tmp_path / "old.pt", tmp_path / "new.safetensors", key="disc").tensors == 1
+    with pytest.raises(WeightsError, match="has no entry dsic"):
+        convert(tmp_path / "old.pt", tmp_path / "new.safetensors", key="dsic")
+
+
+def test_the_paths_are_checked(tmp_path):
+    torch.save(TENSORS, tmp_path / "old.pt")
+    with pytest.raises(WeightsError, match="there is no file"):
+        convert(tmp_path / "none.pt", tmp_path / "new.safetensors")
+    with pytest.raises(WeightsError, match=r"does not end in \.safetensors"):
+        convert(tmp_path / "old.pt", tmp_path / "new.pt")
+    with pytest.raises(WeightsError, match="cannot be written"):
+        convert(tmp_path / "old.pt", tmp_path / "no" / "folder" / "new.safetensors")
