@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from anyany.api.torch import Component, Context, Rows
 
 
@@ -18,8 +20,6 @@ class Concatenate(Component):
         return {"value": ctx.rows([self._join(group) for group in values.groups()])}
 
     def _join(self, group: list[Any]) -> Any:
-        import torch
-
         if not group:
             raise ValueError(f"{self.build.node} got an empty list, and nothing to put end to end")
         if isinstance(group[0], str):

@@ -5,6 +5,8 @@ values: a list of [N,D] or [D], all of one shape; value: [N,D] or [D].
 
 from __future__ import annotations
 
+import torch
+
 from anyany.api.torch import Component, Context, Rows
 
 
@@ -13,8 +15,6 @@ class Mean(Component):
 
     def mean(self, ctx: Context, values: Rows) -> dict[str, Rows]:
         """values: B lists. value: B means. Raises ValueError for an empty list or unlike lengths."""
-        import torch
-
         out = []
         for group in values.groups():
             if not group:

@@ -13,7 +13,7 @@ class Pick(Component):
 
     def pick(self, ctx: Context, values: Rows) -> dict[str, Rows]:
         """values: B lists. value: one value a list, or none."""
-        which = self.config.which
-        numbers = ctx.option("index", self.config.index) if which == "index" else [-1 if which == "last" else 0] * len(ctx.keys)
+        fixed = {"first": 0, "last": -1}.get(self.config.which)
+        numbers = ctx.option("index", self.config.index) if fixed is None else [fixed] * len(ctx.keys)
         taken = [group[i] if -len(group) <= i < len(group) else None for group, i in zip(values.groups(), numbers)]
         return {"value": ctx.maybe(taken)}

@@ -22,7 +22,7 @@ class PickConfig(Config):
 class MessageConfig(Config):
     """How values become one message."""
 
-    roles: tuple[str, ...] = option((), doc="open a turn for each value, its roles taken in rotation: [user, assistant]")
+    roles: tuple[str, ...] = option((), doc="open a turn for each value, with these roles in rotation")
     between: str = option("", doc="text put between two values")
 
 
