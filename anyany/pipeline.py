@@ -16,7 +16,8 @@ from anyany.engine.items import Item, Result
 from anyany.engine.plan import Plan, make_plan
 from anyany.engine.run import Runner
 from anyany.engine.watch import Recorder
-from anyany.errors import CallError, EnvironmentProblem, SpecError, problem
+from anyany.errors import CallError, EnvironmentProblem, Problem, SpecError, problem
+from anyany.spec.check import Checked
 from anyany.spec.graph import Graph
 from anyany.weights.errors import WeightsError
 
@@ -38,33 +39,28 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | Non
     from anyany.engine.build import default_reach
     from anyany.engine.predict import refuse
 
-    graph = checked_graph(spec, profile=profile, sets=set, registry=registry)
+    found = checked(spec, profile=profile, sets=set, registry=registry)
+    graph = found.expect()
     plan = make_plan(graph, [want] if isinstance(want, str) else want, _defaults(graph))
     reach = default_reach(graph, allow_pickle=allow_pickle, offline=offline)
     components = Components(graph, reach=reach, device=device)
     with weights_errors(graph):
         refuse(plan, reach, device=device, memory=memory)
-    return Pipeline(plan, components, seed=seed)
+    return Pipeline(plan, components, seed=seed, warnings=found.problems)
 
 
-def checked_graph(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | None = None,
-                  sets: Mapping[str, Any] | Sequence[str] = (), registry: Any = None) -> Graph:  # fmt: skip
-    """The graph of a spec that passes `check`; raises SpecError with all problems otherwise."""
+def checked(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | None = None,
+            sets: Mapping[str, Any] | Sequence[str] = (), registry: Any = None) -> Checked:  # fmt: skip
+    """What `check` finds about a spec: a file, YAML text, or a mapping."""
     from anyany.spec import check
 
     changes = [f"{k}={_yaml(v)}" for k, v in sets.items()] if isinstance(sets, Mapping) else list(sets)
-    sources: dict[str, str] = {}
+    options = {"profile": profile, "sets": changes, "registry": registry}
     if isinstance(spec, Mapping):
-        found = check.check_dict(spec, profile=profile, sets=changes, registry=registry)
-    elif isinstance(spec, str) and "\n" in spec:
-        sources["spec"] = spec
-        found = check.check_text(spec, file="spec", profile=profile, sets=changes, registry=registry)
-    else:
-        found = check.check_file(os.fspath(spec), profile=profile, sets=changes, registry=registry)
-    if found.graph is None:
-        raise SpecError(found.problems, sources)
-    graph: Graph = found.graph
-    return graph
+        return check.check_dict(spec, **options)
+    if isinstance(spec, str) and "\n" in spec:
+        return check.check_text(spec, "spec", **options)
+    return check.check_file(os.fspath(spec), **options)
 
 
 def _yaml(value: Any) -> str:
@@ -104,8 +100,10 @@ class weights_errors:
 class Pipeline:
     """A planned spec, ready to run. Components are loaded at their first use and kept."""
 
-    def __init__(self, plan: Plan, components: Components, *, seed: int = 0) -> None:
+    def __init__(self, plan: Plan, components: Components, *, seed: int = 0,
+                 warnings: Sequence[Problem] = ()) -> None:  # fmt: skip
         self.plan, self.components, self.seed = plan, components, seed
+        self.warnings = tuple(warnings)
         self.recorder = Recorder()
         self._runner = Runner(plan, components, seed=seed, recorder=self.recorder)
 

@@ -60,6 +60,10 @@ def main(args: argparse.Namespace) -> int:
         open_items(args.items).close()
     pipe = load(args.spec, profile=args.profile, set=args.sets, want=args.want, seed=args.seed, memory=args.memory,
                 offline=args.offline, allow_pickle=args.allow_pickle)  # fmt: skip
+    if pipe.warnings:
+        from anyany.errors.render import render
+
+        print(render(pipe.warnings), file=sys.stderr)
     given = given_inputs(pipe.graph, args.inputs)
     items: Iterable[Item]
     if args.items:
