@@ -48,13 +48,12 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], *, key: st
 
     WeightsError E453 where src cannot be read, E473 where it holds no tensors, would run code, or is ambiguous.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     source, target = os.fspath(src), os.fspath(dst)
     if not target.endswith(".safetensors"):
-        raise WeightsError(
-            "E473", f"{target} does not end in .safetensors.", "name the new file NAME.safetensors"
-        )
+        raise WeightsError("E473", f"{target} does not end in .safetensors.", "name the new file NAME.safetensors")
     tensors, dropped, unwrapped = _flat(_load(source), source, key)
     shared = _shared(tensors)
     # Cloned: safetensors stores no aliases, and a view may drag a whole buffer along.
@@ -63,10 +62,8 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], *, key: st
     try:
         save_file(separate, temporary, metadata={"format": "pt"})
         os.replace(temporary, target)
-    except OSError as error:
-        raise WeightsError(
-            "E475", f"{target} cannot be written: {error.strerror}.", "check the folder"
-        ) from None
+    except (OSError, SafetensorError) as error:
+        raise WeightsError("E475", f"{target} cannot be written: {error}.", "check the folder and its space") from None
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
@@ -105,9 +102,7 @@ def _reason(error: Exception) -> str:
     return (text.strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _flat(
-    loaded: Any, path: str, key: str | None
-) -> tuple[dict[str, torch.Tensor], list[str], tuple[str, ...]]:
+def _flat(loaded: Any, path: str, key: str | None) -> tuple[dict[str, torch.Tensor], list[str], tuple[str, ...]]:
     """Tensors by name, names of what is none, and the keys they were found under."""
     unwrapped: list[str] = []
     for part in (key or "").split(".") if key else ():
@@ -115,22 +110,16 @@ def _flat(
             raise WeightsError("E473", f"{path} has no entry {key}.", f"its entries: {_entries(loaded)}")
         loaded = loaded[part]
         unwrapped.append(part)
-    while isinstance(loaded, Mapping) and not any(
-        isinstance(value, torch.Tensor) for value in loaded.values()
-    ):
+    while isinstance(loaded, Mapping) and not any(isinstance(value, torch.Tensor) for value in loaded.values()):
         inner = next((name for name in WRAPPERS if isinstance(loaded.get(name), Mapping)), None)
         if inner is None:
-            maps = [
-                name for name, value in loaded.items() if isinstance(value, Mapping) and _has_tensors(value)
-            ]
+            maps = [name for name, value in loaded.items() if isinstance(value, Mapping) and _has_tensors(value)]
             if len(maps) != 1:
                 break
             inner = maps[0]
         loaded = loaded[inner]
         unwrapped.append(str(inner))
-    if not isinstance(loaded, Mapping) or not any(
-        isinstance(value, torch.Tensor) for value in loaded.values()
-    ):
+    if not isinstance(loaded, Mapping) or not any(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise WeightsError(
             "E473",
             f"{path} holds no map from names to tensors.",

@@ -45,9 +45,7 @@ def resolve_facts(
     if isinstance(base, RandomSource) or not facts:
         return {}
     pins = Lock() if lock is None else lock
-    reach = Reach(
-        resolver=resolver, lock=pins, cache=cache_dir, offline=not online, allow_pickle=allow_pickle
-    )
+    reach = Reach(resolver=resolver, lock=pins, cache=cache_dir, offline=not online, allow_pickle=allow_pickle)
     found: dict[str, Fact] = {}
     known = reach.lock.facts.get(str(base), {})
     _seek(facts, lambda fact: known.get(expression(fact)), found)
@@ -127,9 +125,7 @@ def _read_cache(path: str) -> dict[str, dict[str, Any]]:
         return {"refs": {}, "facts": {}}  # absent or damaged: a cache may always be made anew
 
 
-def _seek_snapshot(
-    facts: Mapping[str, Sequence[Any]], source: HubSource, found: dict[str, Fact]
-) -> dict[str, Fact]:
+def _seek_snapshot(facts: Mapping[str, Sequence[Any]], source: HubSource, found: dict[str, Fact]) -> dict[str, Fact]:
     """Looks into what the hub's cache holds of a commit, which may be the small files alone."""
     root = os.path.join(hub.repo_folder(source.repo), "snapshots", source.revision)
     if len(found) == len(facts) or not os.path.isdir(root):
@@ -160,9 +156,7 @@ def _on_disk(folder: str, header: Callable[[], Header | None]) -> Lookup:
         if fact.file not in tables:
             path = os.path.join(folder, fact.file)
             try:
-                tables[fact.file] = (
-                    parse_asset(access.read_bytes(path), path) if os.path.exists(path) else None
-                )
+                tables[fact.file] = parse_asset(access.read_bytes(path), path) if os.path.exists(path) else None
             except OSError as error:
                 raise unreadable(path, error) from None
         return _from_table(fact, tables[fact.file], folder)
@@ -264,15 +258,11 @@ class _Remote:
     def _listed_header(self, pattern: str) -> Header | None:
         """The header that holds a tensor, when the files have other names or are shards."""
         commit = self.commit or hub.resolve_commit(self.source, self.reach)
-        layout = choose(
-            hub.listing(self.source, commit, self.reach), self.source.path, where=str(self.source)
-        )
+        layout = choose(hub.listing(self.source, commit, self.reach), self.source.path, where=str(self.source))
         if not layout.index:
             return self._header(layout.weights[0])
         if layout.index not in self._tables:
-            self._tables[layout.index] = parse_index(
-                self._read(layout.index)[0], f"{self.source}: {layout.index}"
-            )
+            self._tables[layout.index] = parse_index(self._read(layout.index)[0], f"{self.source}: {layout.index}")
         folder = f"{layout.folder}/" if layout.folder else ""
         prefix = self.source.prefix
         for name, shard in self._tables[layout.index].items():
@@ -292,6 +282,4 @@ class _Remote:
         length = header_length(data[:8], where, known)
         if len(data) < 8 + length:
             data += self._read(name, start=len(data), length=8 + length - len(data))[0]
-        return parse_header(
-            data[8 : 8 + length], where, data_bytes=None if known is None else known - 8 - length
-        )
+        return parse_header(data[8 : 8 + length], where, data_bytes=None if known is None else known - 8 - length)

@@ -111,9 +111,7 @@ def read_layout(path: str, *, allow_pickle: bool = False) -> tuple[Layout, str]:
     if not os.path.exists(path):
         raise _absent(path, root)
     if not os.path.isfile(path):
-        raise WeightsError(
-            "E453", f"{path} is neither a file nor a folder.", "name a safetensors file or its folder"
-        )
+        raise WeightsError("E453", f"{path} is neither a file nor a folder.", "name a safetensors file or its folder")
     try:
         names = os.listdir(root or ".")
     except OSError:
@@ -262,9 +260,7 @@ def _tensor(name: str, entry: object, where: str) -> TensorInfo:
     assert isinstance(shape, list) and isinstance(offsets, list)
     info = TensorInfo(dtype=dtype, shape=tuple(shape), start=offsets[0], end=offsets[1], file=where)
     if info.nbytes * 8 != info.count * BITS[dtype]:
-        raise _corrupt(
-            where, f"tensor {name} ({dtype}, shape {shape}) does not fill its {info.nbytes:,} bytes"
-        )
+        raise _corrupt(where, f"tensor {name} ({dtype}, shape {shape}) does not fill its {info.nbytes:,} bytes")
     return info
 
 
@@ -279,15 +275,9 @@ def parse_index(blob: bytes, where: str) -> dict[str, str]:
     except (ValueError, RecursionError, KeyError, TypeError):
         placed = None
     if not isinstance(placed, dict) or not placed:
-        raise WeightsError(
-            "E458", f"{where} is not an index of shards: it has no weight_map.", "fetch it again"
-        )
+        raise WeightsError("E458", f"{where} is not an index of shards: it has no weight_map.", "fetch it again")
     for name, shard in placed.items():
-        if (
-            not isinstance(shard, str)
-            or posixpath.basename(shard) != shard
-            or not shard.endswith(".safetensors")
-        ):
+        if not isinstance(shard, str) or posixpath.basename(shard) != shard or not shard.endswith(".safetensors"):
             raise WeightsError(
                 "E458", f"{where} places {name} in {shard!r}, which is no shard beside it.", "fetch it again"
             )

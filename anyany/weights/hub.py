@@ -29,9 +29,7 @@ def hub_cache() -> str:
     """huggingface_hub's cache folder, computed as it does, without importing it."""
     folder = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if not folder:
-        home = os.environ.get("HF_HOME") or os.path.join(
-            os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
-        )
+        home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
         folder = os.path.join(home, "hub")
     return os.path.expandvars(os.path.expanduser(folder))
 
@@ -61,9 +59,7 @@ def known_commit(source: HubSource, reach: Reach) -> str | None:
 def last_seen_commit(source: HubSource) -> str | None:
     """The commit that the hub's cache last saw behind a branch or tag, or None."""
     try:
-        with open(
-            os.path.join(repo_folder(source.repo), "refs", source.revision or "main"), encoding="ascii"
-        ) as file:
+        with open(os.path.join(repo_folder(source.repo), "refs", source.revision or "main"), encoding="ascii") as file:
             commit = file.read().strip()
     except (OSError, ValueError):
         return None
@@ -79,9 +75,7 @@ def resolve_commit(source: HubSource, reach: Reach) -> str:
         from huggingface_hub import HfApi
 
         try:
-            commit = (
-                HfApi(endpoint=endpoint()).model_info(source.repo, revision=source.revision or "main").sha
-            )
+            commit = HfApi(endpoint=endpoint()).model_info(source.repo, revision=source.revision or "main").sha
         except hub_failures() as error:
             raise explain(error, source) from None
     if not isinstance(commit, str) or len(commit) != 40:
@@ -256,9 +250,7 @@ def _forget(path: str) -> None:
             os.unlink(victim)
 
 
-def read_remote(
-    source: HubSource, name: str, *, start: int = 0, length: int | None = None
-) -> tuple[bytes, int, str]:
+def read_remote(source: HubSource, name: str, *, start: int = 0, length: int | None = None) -> tuple[bytes, int, str]:
     """Reads a byte range of a file on the hub without downloading the rest.
 
     Returns the bytes, the whole file's size (-1 where the server does not tell) and the commit it belongs to.
@@ -293,11 +285,7 @@ def read_remote(
 
 
 def _total(headers: Mapping[str, str], status: int) -> int:
-    text = (
-        headers.get("content-range", "").rpartition("/")[2]
-        if status == 206
-        else headers.get("content-length", "")
-    )
+    text = headers.get("content-range", "").rpartition("/")[2] if status == 206 else headers.get("content-length", "")
     return int(text) if text.isdecimal() else -1
 
 

@@ -101,9 +101,7 @@ def _bad_answer(status: int, source: HubSource) -> WeightsError:
             "set HF_TOKEN to a token that may read it (`hf auth login`)",
         )
     if status == 429:
-        return WeightsError(
-            "E468", f"{source}: the hub says there were too many requests (429).", "wait, or log in"
-        )
+        return WeightsError("E468", f"{source}: the hub says there were too many requests (429).", "wait, or log in")
     return WeightsError("E468", f"{source}: the hub answers with status {status}.", "try again in a while")
 
 

@@ -84,9 +84,7 @@ def load_strict(
         claims.claimed.update(prefix + file for name, file in names.items() if name in wanted)
         unexpected = []
     if missing or unexpected or wrong:
-        raise mismatch(
-            store.origin, type(module).__name__, missing=missing, unexpected=unexpected, wrong=wrong
-        )
+        raise mismatch(store.origin, type(module).__name__, missing=missing, unexpected=unexpected, wrong=wrong)
     target = torch.device(device)
     for slot, file in plan:
         slot.fill(part.get(file, dtype, target))
@@ -132,9 +130,7 @@ def slots_of(module: nn.Module) -> list[Slot]:
             for name, tensor in table.items():
                 if tensor is None:
                     continue
-                slot = slots.setdefault(
-                    id(tensor), Slot(names=[], places=[], tensor=tensor, is_parameter=is_parameter)
-                )
+                slot = slots.setdefault(id(tensor), Slot(names=[], places=[], tensor=tensor, is_parameter=is_parameter))
                 slot.names.append(head + name)
                 slot.places.append((owner, name))
     return list(slots.values())
@@ -153,9 +149,7 @@ def _plan(
         file = names[held[0]]
         shape = tuple(slot.tensor.shape)
         odd = [name for name in held if store.shape(names[name]) != shape]
-        wrong += [
-            f"{name}: {list(store.shape(names[name]))} in the file, {list(shape)} expected" for name in odd
-        ]
+        wrong += [f"{name}: {list(store.shape(names[name]))} in the file, {list(shape)} expected" for name in odd]
         if len(held) > 1 and not odd and not _all_equal(store, [names[name] for name in held]):
             wrong.append(f"{' = '.join(held)}: tied in the component, but different in the file")
         plan.append((slot, file))
@@ -177,19 +171,13 @@ def mismatch(
 ) -> WeightsError:
     """The one error for weights that are not the component's: everything in it, up to 20 lines of each sort."""
     lines = [f"{origin} does not fit {what}:"]
-    lines += _listed(
-        f"{len(missing)} missing", [f"{name}{_near(name, unexpected)}" for name in missing[:MAX_LISTED]]
-    )
+    lines += _listed(f"{len(missing)} missing", [f"{name}{_near(name, unexpected)}" for name in missing[:MAX_LISTED]])
     lines += _listed(f"{len(unexpected)} unexpected", list(unexpected[:MAX_LISTED]))
     lines += _listed(f"{len(wrong)} of another shape", list(wrong[:MAX_LISTED]))
     if missing and unexpected and _common_prefix(missing, unexpected):
-        help = (
-            f"the names differ by a prefix: add #{_common_prefix(missing, unexpected)} to the weights string"
-        )
+        help = f"the names differ by a prefix: add #{_common_prefix(missing, unexpected)} to the weights string"
     elif missing:
-        help = (
-            "these weights are of another component or size: check `weights:` and the options under `with:`"
-        )
+        help = "these weights are of another component or size: check `weights:` and the options under `with:`"
     elif wrong:
         help = "check the sizes under `with:`, or choose the weights of this size"
     else:
@@ -228,7 +216,10 @@ def fill_unsaved_buffers(module: nn.Module, device: torch.device) -> None:
     """Makes the buffers that no checkpoint holds: on the device, then filled by `init_buffers()`.
 
     They are first filled with a value that no one computes, so that a forgotten one is found (E474).
+    Loading onto the meta device compares names and shapes alone, and fills nothing.
     """
+    if device.type == "meta":
+        return
     waiting: list[tuple[str, nn.Module, str]] = []
     for path, owner in module.named_modules():
         for name in owner._non_persistent_buffers_set & set(owner._buffers):

@@ -108,9 +108,7 @@ def read_lock(path: str | os.PathLike[str]) -> Lock:
     except FileNotFoundError:
         return Lock()
     except OSError as error:
-        raise WeightsError(
-            "E471", f"{name} cannot be read: {error.strerror}.", "check its permissions"
-        ) from None
+        raise WeightsError("E471", f"{name} cannot be read: {error.strerror}.", "check its permissions") from None
     try:
         raw = json.loads(blob)
     except (ValueError, RecursionError) as error:

@@ -76,9 +76,7 @@ def _joined(stores: Store | Sequence[Store], prefix: str) -> Store:
 def _raise_on(report: Mapping[str, Any], store: Store, name: str, patterns: Sequence[str]) -> None:
     import fnmatch
 
-    spare = [
-        key for key in report["unexpected_keys"] if any(fnmatch.fnmatchcase(key, each) for each in patterns)
-    ]
+    spare = [key for key in report["unexpected_keys"] if any(fnmatch.fnmatchcase(key, each) for each in patterns)]
     unexpected = sorted(set(report["unexpected_keys"]) - set(spare) - store.matching(patterns))
     wrong = [
         f"{key}: {list(found)} in the file, {list(expected)} expected"

@@ -15,9 +15,7 @@ from .errors import WeightsError
 Resolver = Callable[[str], str]
 """From a plugin's namespace to the folder of its package; KeyError where none is installed."""
 
-FORMS = (
-    "hub:ORG/NAME[/PATH][@COMMIT][#PREFIX], file:PATH[#PREFIX], bundle:NAMESPACE/PATH[#PREFIX] or random:SEED"
-)
+FORMS = "hub:ORG/NAME[/PATH][@COMMIT][#PREFIX], file:PATH[#PREFIX], bundle:NAMESPACE/PATH[#PREFIX] or random:SEED"
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _BAD_REVISION = re.compile(r"[\s~^:?*\[\\]|\.\.")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -185,9 +183,7 @@ def _check_path(text: str, start: int, path: str) -> None:
     position = start
     for part in path.split("/"):
         if part in ("", ".", "..") or "\\" in part:
-            raise SourceSyntaxError(
-                text, position, f"expected a plain path, found {part or 'an empty part'!r}"
-            )
+            raise SourceSyntaxError(text, position, f"expected a plain path, found {part or 'an empty part'!r}")
         position += len(part) + 1
 
 
@@ -240,7 +236,5 @@ def _random(text: str, base: str) -> RandomSource:
     digits = text[start:]
     # isdecimal alone would accept other scripts' digits; a sign or 1e3 is refused as well.
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18:
-        raise SourceSyntaxError(
-            text, start, "expected a seed of up to 18 digits after random:", "write random:0"
-        )
+        raise SourceSyntaxError(text, start, "expected a seed of up to 18 digits after random:", "write random:0")
     return RandomSource(seed=int(digits))

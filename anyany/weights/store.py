@@ -124,9 +124,7 @@ class Store:
 
     def under(self, prefix: str) -> Store:
         """The tensors whose names start with prefix, which is cut off."""
-        kept = {
-            name[len(prefix) :]: entry for name, entry in self._entries.items() if name.startswith(prefix)
-        }
+        kept = {name[len(prefix) :]: entry for name, entry in self._entries.items() if name.startswith(prefix)}
         return Store(kept, assets=self.assets, origin=self.origin, files=self.files)
 
     def matching(self, patterns: Iterable[str]) -> set[str]:
@@ -201,9 +199,7 @@ def _open_pickle(located: Located) -> Store:
     return store.under(getattr(located.source, "prefix", ""))
 
 
-def memory_store(
-    tensors: Mapping[str, torch.Tensor], *, assets: Path | None = None, origin: str = "memory"
-) -> Store:
+def memory_store(tensors: Mapping[str, torch.Tensor], *, assets: Path | None = None, origin: str = "memory") -> Store:
     """A store of tensors that are in memory already."""
 
     def entry(tensor: torch.Tensor) -> Entry:

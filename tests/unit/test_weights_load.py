@@ -192,7 +192,7 @@ def test_names_are_translated(net, rename):
 @pytest.mark.parametrize("held", [["embed.weight"], ["head.weight"], ["embed.weight", "head.weight"]])
 def test_tied_parameters_are_found_under_either_name_and_stay_tied(held):
     weight = torch.randn(5, 3)
-    loaded = load_strict(on_meta(Tied), memory_store({name: weight for name in held}))
+    loaded = load_strict(on_meta(Tied), memory_store(dict.fromkeys(held, weight)))
     assert loaded.embed.weight is loaded.head.weight
     assert torch.equal(loaded.head.weight, weight)
 
@@ -233,9 +233,7 @@ def test_a_submodule_fills_its_own_buffers_by_assignment():
 
 
 def test_nodes_that_share_a_file_share_the_claim(net):
-    tensors = {f"a.{k}": t for k, t in net.state_dict().items()} | {
-        f"b.{k}": t for k, t in net.state_dict().items()
-    }
+    tensors = {f"a.{k}": t for k, t in net.state_dict().items()} | {f"b.{k}": t for k, t in net.state_dict().items()}
     store, claims = memory_store(tensors), Claims()
     cut = {
         "a": lambda name: name[2:] if name.startswith("a.") else name,

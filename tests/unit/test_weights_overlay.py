@@ -35,16 +35,12 @@ def test_an_overlay_of_other_shapes_or_names_is_refused(base):
         overlay([below, memory_store({"x": torch.zeros(5)})])
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"use_rslora": True}, {"alpha_pattern": {"q": 3}, "rank_pattern": {"q": 2}}]
-)
+@pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"alpha_pattern": {"q": 3}, "rank_pattern": {"q": 2}}])
 def test_an_adapter_saved_by_peft_is_merged_as_peft_merges_it(base, tmp_path, options):
     from peft import LoraConfig, get_peft_model
 
     original = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-    config = LoraConfig(
-        r=4, lora_alpha=10, target_modules=["q", "e", "c"], init_lora_weights=False, **options
-    )
+    config = LoraConfig(r=4, lora_alpha=10, target_modules=["q", "e", "c"], init_lora_weights=False, **options)
     model = get_peft_model(base, config)
     model.save_pretrained(tmp_path)
     merged = model.merge_and_unload().state_dict()

@@ -132,9 +132,7 @@ def test_unexpected_tensors_may_be_ignored_by_the_name_they_have_in_the_file(lla
 def test_a_model_inside_a_larger_checkpoint_is_taken_by_its_prefix():
     from transformers import ViTConfig, ViTModel
 
-    config = ViTConfig(
-        hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, image_size=16
-    )
+    config = ViTConfig(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, image_size=16)
     torch.manual_seed(0)
     model = ViTModel(config, add_pooling_layer=False).eval()
     store = memory_store({f"vision.{name}": value for name, value in model.state_dict().items()})

@@ -33,7 +33,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("file:runs/x.safetensors", FileSource(path="runs/x.safetensors")),
         ("file:/abs/with space@1#p.", FileSource(path="/abs/with space@1", prefix="p.")),
         ("bundle:mini/look", BundleSource(namespace="mini", path="look")),
-        ("bundle:mini/a/b.safetensors#x.", BundleSource(namespace="mini", path="a/b.safetensors", prefix="x.")),
+        (
+            "bundle:mini/a/b.safetensors#x.",
+            BundleSource(namespace="mini", path="a/b.safetensors", prefix="x."),
+        ),
         ("random:0", RandomSource(seed=0)),
         ("random:12345678901", RandomSource(seed=12345678901)),
     ],
