@@ -249,7 +249,8 @@ def _fill(component: Any, node: Node, build: Build, sources: tuple[Any, ...], st
     from anyany.weights.load import load_strict, overlay
 
     store = stores[0] if len(stores) == 1 else overlay(stores)
-    load_strict(component, store, ignores=node.card.ignores, skip=node.skip, dtype=build.dtype, device=build.device)
+    load_strict(component, store, rename=getattr(component, "rename", None), ignores=node.card.ignores, skip=node.skip,
+                dtype=build.dtype, device=build.device)  # fmt: skip
 
 
 def device_of(node: Node, auto: str | None = None) -> torch.device:
