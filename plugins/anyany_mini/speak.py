@@ -36,8 +36,22 @@ CONFIGS = {"look": models.LOOK, "see": models.SEE, "think": models.THINK, "to_im
 
 
 def fresh() -> Talker:
-    """A talker with random weights."""
+    """A talker with random weights.
+
+    The libraries' defaults (std 0.02, convolutions that shrink their input) suit widths of 1,000; at width 128 they left the
+    pictures' signal a hundredth of the biases, so the scales are set here.
+    """
     built: dict[str, Any] = {name: models.BUILD[name](config) for name, config in CONFIGS.items()}
+    with torch.no_grad():
+        for name in ("look", "think"):
+            for value in built[name].parameters():
+                if value.ndim == 2:
+                    nn.init.normal_(value, std=0.7 * value.shape[1] ** -0.5)
+        for layer in built["look"].embeddings.patch_embeddings.projection:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        nn.init.normal_(built["look"].embeddings.position_embeddings, std=0.5)
     return Talker(**built, patches=models.LOOK["patches"])
 
 

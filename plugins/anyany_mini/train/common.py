@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,32 @@ def optimizer(modules: Iterable[nn.Module], decay: float = 0.05) -> torch.optim.
         {"params": [p for p in found if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), fused=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """Processes that share a step, as `torchrun` starts them; one process alone is a team of one."""
+
+    rank: int
+    size: int
+
+    @staticmethod
+    def join() -> Team:
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        if size > 1 and not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("gloo")
+        return Team(rank=int(os.environ.get("RANK", "0")), size=size)
+
+    def share(self, module: nn.Module) -> None:
+        """Make every process hold the mean of all gradients."""
+        if self.size == 1:
+            return
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        torch.distributed.all_reduce(flat)
+        flat.div_(self.size)
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
 
 class Average:

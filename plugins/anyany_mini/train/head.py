@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from anyany_mini import marker, models, world
-from anyany_mini.train.common import CHECKPOINTS, Average, Run, caption_batch, optimizer, rate, rng_of
+from anyany_mini.train.common import CHECKPOINTS, Average, Run, Team, caption_batch, optimizer, rate, rng_of
 
 STRANGE, DROP_ALL, DROP_SLOT = 0.15, 0.1, 0.02
 OBJECT_WEIGHT = 6.0
@@ -120,6 +120,7 @@ def train(options: argparse.Namespace) -> None:
     start(draw)
     draw.text_encoder.load_state_dict(torch.load(CHECKPOINTS / "captions.pt", weights_only=True)["text_encoder"])
     draw.text_encoder.requires_grad_(False)
+    team = Team.join()
     run, optim, average = Run(options.name), optimizer([draw], decay=0.01), Average(draw, 0.998)
     first = 0
     if state := run.resume():
@@ -128,17 +129,20 @@ def train(options: argparse.Namespace) -> None:
         average.shadow, first = state["average"], state["step"]
     total, seen = 0.0, 0
     for step in range(first, options.steps):
-        torch.manual_seed(options.seed * 10_000_000 + step)
+        torch.manual_seed(options.seed * 10_000_000 + step * team.size + team.rank)
         for group in optim.param_groups:
             group["lr"] = rate(step, options.steps, options.lr, warmup=200)
-        rng = rng_of(options.seed, "head", step)
+        rng = rng_of(options.seed, f"head {team.rank}", step)
         loss = loss_of(draw, sample_batch(draw, rng, options.batch, options.jitter))
         optim.zero_grad()
         loss.backward()
+        team.share(draw)
         nn.utils.clip_grad_norm_(draw.parameters(), 1.0)
         optim.step()
         average.update(draw, step)
         total, seen = total + loss.item(), seen + 1
+        if team.rank:
+            continue
         if step % 100 == 99:
             run.log(step + 1, loss=total / seen)
             total, seen = 0.0, 0
