@@ -148,9 +148,9 @@ class ${Class}Encoder(Component):
     def encode(self, ctx: Context, image: Rows) -> dict[str, Rows]:
         """One method a call; its arguments are the ports that the call takes."""
         side = self.config.resolution
-        pixels = [to_float(one).to(ctx.device, ctx.dtype) for one in image]
-        small = [nn.functional.interpolate(p[None], (side, side), mode="bilinear", antialias=True) for p in pixels]
-        features_BDGG = self.patches(torch.cat(small) * 2 - 1)
+        pixels = [to_float(one)[None].to(ctx.device) for one in image]
+        small = [nn.functional.interpolate(p, (side, side), mode="bilinear", antialias=True) for p in pixels]
+        features_BDGG = self.patches((torch.cat(small) * 2 - 1).to(ctx.dtype))
         features_BND = self.norm(features_BDGG.flatten(2).transpose(1, 2))
         return {"patches": ctx.rows(features_BND), "mean": ctx.rows(features_BND.mean(1))}
 '''

@@ -44,6 +44,12 @@ class Option:
     def type_name(self) -> str:
         return type_name(self.type)
 
+    @property
+    def takes(self) -> str:
+        """The type with its article, for sentences: `a whole number or null`."""
+        name = self.type_name
+        return f"a {name}" if name.startswith(("whole", "number", "list", "mapping")) else name
+
 
 _KNOWN: dict[type[Config], tuple[Option, ...]] = {}
 
@@ -168,7 +174,7 @@ def _mapping(value: Any, args: tuple[Any, ...]) -> dict[Any, Any]:
         try:
             found[convert(key, args[0])] = convert(inner, args[1])
         except Misfit as misfit:
-            raise Misfit(f"{misfit} under `{key}`") from None
+            raise Misfit(f"{misfit} (under `{key}`)") from None
     return found
 
 
@@ -189,7 +195,7 @@ def _sequence(value: Any, base: type, args: tuple[Any, ...]) -> Any:
         try:
             found.append(convert(inner, hint))
         except Misfit as misfit:
-            raise Misfit(f"{misfit} at position {i}") from None
+            raise Misfit(f"{misfit} (at position {i})") from None
     return make(found)
 
 
@@ -232,7 +238,7 @@ def check_option(option: Option, value: Any) -> tuple[Any, OptionIssue | None]:
     try:
         value = convert(value, option.type)
     except Misfit as misfit:
-        message = f"option `{option.name}` takes {option.type_name}, found {misfit}"
+        message = f"option `{option.name}` takes {option.takes}, found {misfit}"
         return None, OptionIssue(option=option.name, message=message, help=_type_help(option, value))
     wrong = _bounds(option, value)
     if wrong is None:
@@ -265,7 +271,7 @@ def _type_help(option: Option, value: Any) -> str | None:
             return f"write `{option.name}: {'true' if value.lower() in ('yes', 'on', 'true') else 'false'}`"
     if isinstance(value, (str, int, float)) and typing.get_origin(option.type) in (list, tuple):
         return f"write a list: `{option.name}: [{value}]`"
-    return f"write {option.type_name}" + (f": {option.doc}" if option.doc else "")
+    return f"give {option.takes}" + (f": {option.doc}" if option.doc else "")
 
 
 def make_config(card: Card, options: Mapping[str, Any] | str | None) -> tuple[Config | None, list[OptionIssue]]:

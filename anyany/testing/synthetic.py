@@ -181,10 +181,8 @@ def example_rows(call: Call, rows: Sequence[int], making: Making) -> dict[str, R
             values = [value(port, row, making, where=(name, i)) for row, n in zip(rows, counts) for i in range(n)]
             given[name] = as_rows(values, counts)
         elif port.many:
-            counts = [2 if making.even else (2, 1, 3, 0)[row % 4] for row in rows]
-            values = [
-                value(port, row + i, making, where=(name, row, i)) for row, n in zip(rows, counts) for i in range(n)
-            ]
+            counts = [2 if making.even else (2, 1, 3, 1)[row % 4] for row in rows]
+            values = [value(port, row, making, where=(name, i)) for row, n in zip(rows, counts) for i in range(n)]
             given[name] = as_rows(values, counts)
         elif "message" in port.kinds:
             given[name] = Rows([_message(call, name, row, making) for row in rows])

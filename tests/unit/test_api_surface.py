@@ -31,6 +31,9 @@ def lines_of(module: ModuleType) -> list[str]:
     for name in sorted(module.__all__):
         thing = getattr(module, name)
         where = f"{module.__name__}.{name}"
+        if name == "hookimpl":  # pluggy's own
+            found.append(where)
+            continue
         if not inspect.isclass(thing):
             found.append(f"{where}{_signature(thing)}" if callable(thing) else f"{where} = {thing!r}")
             continue
@@ -52,8 +55,7 @@ def surface() -> list[str]:
     from anyany.api.v1 import Hooks
 
     hooks = [f"hook {n}{_signature(getattr(Hooks, n))}" for n in sorted(vars(Hooks)) if n.startswith("anyany_")]
-    values = [line.replace(str(v1.hookimpl), "<hookimpl>") for line in lines_of(v1)]
-    return [*values, *hooks, *lines_of(api_torch)]
+    return [*lines_of(v1), *hooks, *lines_of(api_torch)]
 
 
 def test_nothing_was_taken_from_the_frozen_api() -> None:
