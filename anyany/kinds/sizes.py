@@ -13,7 +13,7 @@ from anyany.errors.problems import Mark
 Value = int | float | str | bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Fixed:
     """A known size and where it comes from (`why` completes "…: `why`")."""
 
@@ -22,7 +22,7 @@ class Fixed:
     mark: Mark | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Conflict:
     """Two ends that disagree."""
 
@@ -30,7 +30,7 @@ class Conflict:
     right: Fixed
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Meet:
     """A size shared by several values if they agree, and unknown (varying) if they do not."""
 

@@ -13,7 +13,7 @@ from anyany.spec.resolve import places_id
 from anyany.spec.wires import Check, Feed, FeedEntry, NodeState, PortUse
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Segment:
     """A run of places in a message: one place (`list_id` None), or a place for each element of a list."""
 

@@ -1,6 +1,7 @@
 """The spec as written: inputs, nodes, edges and profiles in typed form, every part with its place, no name resolved.
 
-Made by `shape.py` and `edge_syntax.py` from the marked tree; the passes of the checker read it.
+Made by `shape.py` and `edge_syntax.py` from the marked tree; the passes of the checker read it and change nothing.
+The classes are not frozen and have no equality: each of those costs a millisecond at every start of the command.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from anyany.errors.problems import Mark
 from anyany.spec.yaml_tree import Marked
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Ref:
     """`look`, `look.patches`, `prompt.image`, `think.reply.text`: one to three names."""
 
@@ -26,7 +27,7 @@ class Ref:
         return ".".join(self.parts)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class BracketRef:
     """`[a, b*]`: edges, each with whether a star follows it."""
 
@@ -35,7 +36,7 @@ class BracketRef:
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class FillRef:
     """`{fill: reply, K: edge}`."""
 
@@ -45,7 +46,7 @@ class FillRef:
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class OfRef:
     """`{of: node}`: a component itself, for a port of kind `node`."""
 
@@ -54,7 +55,7 @@ class OfRef:
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class BadEdge:
     """An edge that could not be read; its problem is told already."""
 
@@ -65,7 +66,7 @@ class BadEdge:
 RawEdge = Ref | BracketRef | FillRef | OfRef | BadEdge
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RawInput:
     """`name: kind`, or the long form; `spec` is the kind with its `*` or `?`."""
 
@@ -79,7 +80,7 @@ class RawInput:
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Settings:
     """What a node or a profile says about how components are made and where they run; None where it is silent.
 
@@ -108,7 +109,7 @@ class Settings:
         return child.key_marks.get(option)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RawNode:
     """One entry under `nodes`. `short` is the edge of `in: x`; `ports` those of `in: {port: x}`."""
 
@@ -133,7 +134,7 @@ class RawNode:
         return self.mark if child is None else child.mark
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RawOutput:
     """One entry under `outputs`."""
 
@@ -143,7 +144,7 @@ class RawOutput:
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RawProfile:
     """A named set of settings for nodes, or for all of them under `*`."""
 
@@ -153,7 +154,7 @@ class RawProfile:
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RawSpec:
     """A spec whose shape was read; what was malformed is left out."""
 

@@ -20,7 +20,7 @@ from anyany.spec.wires import Check, Feed, NodeState, Wire
 NODE_KIND = "node"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Where:
     """Who asks for an edge: the node (None for outputs), the identity of a bracket there, and what it becomes."""
 

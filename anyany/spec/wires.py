@@ -19,7 +19,7 @@ from anyany.spec.raw import RawNode, RawSpec, Settings
 ANY = ("any",)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class AxisTerm:
     """A named axis and its size variable; the name "..." stands for any axes."""
 
@@ -27,7 +27,7 @@ class AxisTerm:
     term: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Wire:
     """The type of what an edge carries. Empty `kinds`: unknown after an error, fits everywhere.
 
@@ -51,7 +51,7 @@ class Wire:
         return "message" in self.kinds
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class FeedEntry:
     """One entry of a bracket, or one filling of a reply."""
 
@@ -64,7 +64,7 @@ class FeedEntry:
         return self.feed.wire.stack[:-1] if self.star else self.feed.wire.stack
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Feed:
     """A resolved edge. `name` is the input or node, `message` the identity of a message value ("prompt", "think")."""
 
@@ -87,7 +87,7 @@ class Feed:
         return self.wire.label
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class PortUse:
     """How a port of a node consumes its feed, found by the lists and places passes."""
 
@@ -97,7 +97,7 @@ class PortUse:
     wrap: bool = False
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class NodeState:
     """All that is known of a node so far. `broken` ones give no wires, and edges from them no new problems."""
 
@@ -135,7 +135,7 @@ class NodeState:
         return f"{card.name if card else '?'}:{'+'.join(weights) if weights else '@' + self.root.name}"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Check:
     """One check of one spec under one profile: what every pass reads and writes."""
 
