@@ -39,7 +39,7 @@ class Progress:
         if self._bar is not None:
             text = f"items ({self.failed} failed)" if self.failed else "items"
             self._bar.update(self._task, advance=1, description=text)
-        elif time.monotonic() - self._last > self.EVERY:
+        elif self.total != 1 and time.monotonic() - self._last > self.EVERY:
             self._last = time.monotonic()
             of = f" of {self.total}" if self.total else ""
             print(f"anyany: {self.done}{of} items done, {self.failed} failed", file=sys.stderr)

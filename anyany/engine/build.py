@@ -198,9 +198,10 @@ def _construct(kind: type[Any], node: Node, build: Build) -> Any:
         return kind(node.config, build)
 
 
-def build_on_meta(node: Node, place: torch.device, dtype: torch.dtype) -> Any:
-    """The component's structure on meta, without any weights or assets; for counting."""
-    build = Build(node=node.name, sizes=node.sizes, facts=node.facts, device=place, dtype=dtype)
+def build_on_meta(node: Node, place: torch.device, dtype: torch.dtype, assets: Assets | None = None) -> Any:
+    """The component's structure on meta, without any weights; for counting."""
+    build = Build(node=node.name, sizes=node.sizes, facts=node.facts, assets=assets or Assets(None), device=place,
+                  dtype=dtype)  # fmt: skip
     with torch.device("meta"):
         return implementation(node)(node.config, build)
 

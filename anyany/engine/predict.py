@@ -115,7 +115,13 @@ def refuse(plan: Plan, reach: Any, *, device: str | None = None, memory: int | s
     if limit is None:
         _refuse_missing(plan, reach, device)
         return
-    table = predict(plan, reach, device=device)
+    check_memory(predict(plan, reach, device=device), limit)
+
+
+def check_memory(table: list[Predicted], limit: int | None) -> None:
+    """Raise EnvironmentProblem (E610) where the predicted bytes exceed `limit`."""
+    if limit is None:
+        return
     total = sum(p.bytes or 0 for p in table)
     if total > limit:
         rows = "; ".join(f"{p.node} {human(p.bytes or 0)}" for p in sorted(table, key=lambda p: -(p.bytes or 0))[:5])

@@ -82,6 +82,8 @@ def item_line(item: Item, told: Mapping[str, Any]) -> str:
     """One line of items.jsonl: what was given, and what `--json` told."""
     given = {n: plain(v) for n, v in item.values.items() if n not in item.defaulted}
     line = {**told, "given": given, "with": item.options or None, "line": item.line}
+    if item.failure is not None:
+        line["unread"] = True
     return json.dumps(line, ensure_ascii=False)
 
 

@@ -55,10 +55,14 @@ def _why(graph: Graph, name: str) -> str:
 
 def format_table(rows: list[tuple[str, ...]]) -> list[str]:
     """The table as aligned lines of text; figures to the right."""
-    table = [HEAD, *rows]
-    widths = [max(len(r[c]) for r in table) for c in range(len(HEAD))]
+    return align_columns([HEAD, *rows], right={2, 3, 4, 5})
+
+
+def align_columns(table: list[tuple[str, ...]], right: set[int]) -> list[str]:
+    """Lines of text with the columns under each other; those numbered in `right` end together."""
+    widths = [max(len(row[c]) for row in table) for c in range(len(table[0]))]
     lines = []
     for row in table:
-        cells = [v.rjust(w) if 2 <= c <= 5 else v.ljust(w) for c, (v, w) in enumerate(zip(row, widths))]
+        cells = [v.rjust(w) if c in right else v.ljust(w) for c, (v, w) in enumerate(zip(row, widths))]
         lines.append("  ".join(cells).rstrip())
     return lines
