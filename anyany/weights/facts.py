@@ -97,10 +97,10 @@ def _seek_hub(
     kept = _read_cache(cache)
     commit = hub.known_commit(source, reach) or ""
     if not commit and not online:
-        commit = str(kept["refs"].get(source.key, "")) or hub.last_seen_commit(source) or ""
+        commit = hub.last_seen_commit(source, reach.cache) or ""
     pinned = replace(source, revision=commit) if commit else source
     if commit:
-        entry = kept["facts"].get(str(pinned), {})
+        entry = kept.get(str(pinned), {})
         _seek(facts, lambda fact: entry.get(expression(fact)), found)
     new = _seek_snapshot(facts, pinned, found) if commit else {}
     if online and len(found) < len(facts):
@@ -108,21 +108,20 @@ def _seek_hub(
         new |= _seek(facts, remote.look, found)
         commit = commit or remote.commit
     if new and commit:
-        kept["refs"][source.key] = commit
-        kept["facts"].setdefault(str(replace(source, revision=commit)), {}).update(new)
+        hub.remember_commit(source, commit, reach.cache)
+        kept.setdefault(str(replace(source, revision=commit)), {}).update(new)
         write_atomically(cache, json.dumps(kept, indent=1).encode())
         if source.key in reach.lock.sources:
             reach.lock.add_facts(str(source), new)
 
 
-def _read_cache(path: str) -> dict[str, dict[str, Any]]:
-    """The cached facts of a repository: commits last seen behind its branches, facts by source string."""
+def _read_cache(path: str) -> dict[str, dict[str, Fact]]:
+    """The cached facts of a repository, by source string with its commit."""
     try:
         with open(path, encoding="utf-8") as file:
-            kept = json.load(file)
-        return {"refs": dict(kept["refs"]), "facts": dict(kept["facts"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"refs": {}, "facts": {}}  # absent or damaged: a cache may always be made anew
+            return {source: dict(facts) for source, facts in json.load(file).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # absent or damaged: a cache may always be made anew
 
 
 def _seek_snapshot(facts: Mapping[str, Sequence[Any]], source: HubSource, found: dict[str, Fact]) -> dict[str, Fact]:

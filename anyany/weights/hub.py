@@ -51,19 +51,32 @@ def known_commit(source: HubSource, reach: Reach) -> str | None:
     locked = reach.lock.sources.get(source.key)
     if locked is not None:
         return locked.commit
-    if not reach.offline:
-        return None
-    return last_seen_commit(source)
+    return last_seen_commit(source, reach.cache) if reach.offline else None
 
 
-def last_seen_commit(source: HubSource) -> str | None:
-    """The commit that the hub's cache last saw behind a branch or tag, or None."""
-    try:
-        with open(os.path.join(repo_folder(source.repo), "refs", source.revision or "main"), encoding="ascii") as file:
-            commit = file.read().strip()
-    except (OSError, ValueError):
-        return None
-    return commit if len(commit) == 40 else None
+def _ref_file(source: HubSource, cache: str) -> str:
+    ref = (source.revision or "main").replace("/", "--")
+    return os.path.join(cache, "commits", source.repo.replace("/", "--"), ref)
+
+
+def last_seen_commit(source: HubSource, cache: str) -> str | None:
+    """The commit last seen behind a branch or tag, by us or by huggingface_hub, or None."""
+    ref = source.revision or "main"
+    for path in (_ref_file(source, cache), os.path.join(repo_folder(source.repo), "refs", ref)):
+        try:
+            with open(path, encoding="ascii") as file:
+                commit = file.read().strip()
+        except (OSError, ValueError):
+            continue
+        if len(commit) == 40:
+            return commit
+    return None
+
+
+def remember_commit(source: HubSource, commit: str, cache: str) -> None:
+    """Keeps what a branch or tag stood for, so that it can be used offline."""
+    if not source.is_commit and last_seen_commit(source, cache) != commit:
+        write_atomically(_ref_file(source, cache), commit.encode())
 
 
 def resolve_commit(source: HubSource, reach: Reach) -> str:
@@ -80,6 +93,7 @@ def resolve_commit(source: HubSource, reach: Reach) -> str:
             raise explain(error, source) from None
     if not isinstance(commit, str) or len(commit) != 40:
         raise WeightsError("E468", f"{source}: the hub gave no commit.", "check that HF_ENDPOINT is a hub")
+    remember_commit(source, commit, reach.cache)
     reach.lock.pin(source.key, commit)
     return commit
 
