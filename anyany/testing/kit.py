@@ -14,6 +14,7 @@ import tempfile
 import unittest
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -296,16 +297,22 @@ def check_imports(subject: Subject) -> list[str]:
     entry = default_registry().entries.get(subject.card.namespace)
     if entry is None:
         raise unittest.SkipTest("the plugin was registered in this process, not installed")
+    return _heavy_imports(entry.module)
+
+
+@lru_cache(maxsize=64)
+def _heavy_imports(module: str) -> list[str]:
+    """The same for every card of a plugin, and a process costs a second."""
     code = (
-        f"import sys, importlib\nm = importlib.import_module({entry.module!r})\n"
+        f"import sys, importlib\nm = importlib.import_module({module!r})\n"
         "from anyany.registry.describe import describe_card\n"
         "[describe_card(c) for c in m.anyany_cards()]\n"
         f"print(' '.join(n for n in {HEAVY!r} if n in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
-        return [f"`{entry.module}` fails in a fresh process: {done.stderr.strip().splitlines()[-1]}"]
-    return [f"`{entry.module}` imports {name}" for name in done.stdout.split()]
+        return [f"`{module}` fails in a fresh process: {done.stderr.strip().splitlines()[-1]}"]
+    return [f"`{module}` imports {name}" for name in done.stdout.split()]
 
 
 def check_device(subject: Subject) -> list[str]:
@@ -345,6 +352,18 @@ _ALL: dict[str, Callable[[Subject], list[str]]] = {
 CHECKS = tuple(_ALL)
 
 
+_last: list[Subject] = []
+
+
+def _subject(card: Card, options: Any, calls: Any, tolerance: float) -> Subject:
+    """The subject of the last call where it is the same one: check by check, a component is built once."""
+    if _last and (_last[0].card, _last[0].options, _last[0].calls) == (card, options, calls):
+        _last[0].tolerance = tolerance
+    else:
+        _last[:] = [Subject(card=card, options=options, calls=calls, tolerance=tolerance)]
+    return _last[0]
+
+
 def conformance(
     name: str, *, only: str | None = None, options: Mapping[str, Any] | str | None = None,
     calls: Sequence[str] | None = None, tolerance: float = TOLERANCE,
@@ -359,7 +378,7 @@ def conformance(
 
     if only is not None and only not in _ALL:
         raise ValueError(f"there is no check {only!r}; the checks are {', '.join(CHECKS)}")
-    subject = Subject(card=default_registry().card(name), options=options, calls=calls, tolerance=tolerance)
+    subject = _subject(default_registry().card(name), options, calls, tolerance)
     found: list[str] = []
     for check in (only,) if only else CHECKS:
         try:
