@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor
+from anyany_vision.eva_card import EVA
 
 
 class VitConfig(Config):
@@ -26,20 +27,43 @@ class VitConfig(Config):
     )
     mean: tuple[float, ...] = option((0.5,), doc="subtracted from pixels in 0..1, one value or one a channel")
     std: tuple[float, ...] = option((0.5,), doc="divides what is left, one value or one a channel")
+    positions: str = option(
+        "learned",
+        choices=("learned", "grid", "relative", "none"),
+        doc="a vector a place; row and column vectors; vectors for distances, met by queries; nothing",
+    )
+    eps: float = option(1e-6, low=0.0, doc="epsilon of the norms")
+    classes: int = option(0, low=0, doc="classes of the head on the class token (0: no head)")
+    names: tuple[str, ...] = option((), doc="names of the classes, in order")
 
 
 def vit_calls(config: Any, facts: Any) -> dict[str, Call]:
     width = facts.width
-    return {
+    takes = {"image": Port("image", channels=config.channels)}
+    far = "pixels between query and key patch, a head"
+    calls = {
         "encode": Call(
-            takes={"image": Port("image", channels=config.channels)},
+            takes=takes,
             gives={
                 "patches": Port("features", "N D", D=width, space="self", doc="patch tokens after the final norm"),
                 "cls": Port("embedding", "D", D=width, space="self", doc="the class token after the final norm"),
             },
             batching=Batching(max_rows=64),
-        )
+        ),
+        "look": Call(
+            takes=takes,
+            gives={
+                "maps": Port("features", "A H T K", doc="attention weights of every layer and head, class token first"),
+                "distance": Port("features", "A H", doc=f"mean attention distance: {far}"),
+                "distance_renormalised": Port("features", "A H", doc="the same, rows made to sum to one"),
+            },
+            batching=Batching(max_rows=16),
+        ),
     }
+    if config.classes:
+        gives = {"label": Port("label", doc="the likeliest class"), "scores": Port("scores", doc="probabilities")}
+        calls["classify"] = Call(takes=takes, gives=gives)
+    return calls
 
 
 VIT = card(
@@ -50,9 +74,8 @@ VIT = card(
     config=VitConfig,
     calls=vit_calls,
     facts=Facts(
-        width=[json("config.hidden_size"), json("hidden_size"), tensor("*embeddings.cls_token", axis=2)],
+        width=[json("config.hidden_size"), json("hidden_size"), tensor("*cls_token", axis=2)],
     ),
-    ignores=("classifier.*", "pooler.*", "vit.pooler.*"),
     tiny={"resolution": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2},
     impl="anyany_vision.vit:Vit",
 )
@@ -61,4 +84,4 @@ VIT = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [VIT]
+    return [VIT, EVA]

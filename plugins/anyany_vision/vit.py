@@ -1,7 +1,7 @@
 """ViT: the Vision Transformer of Dosovitskiy et al. 2021 (arXiv 2010.11929), on transformers' ViTModel.
 
-Takes pictures of any size; gives patch tokens [N,D] (main) and the class token [D], both after the final norm.
-Shape suffixes: B rows, C channels, S side, N patches, D width.
+Takes pictures of any size; gives patch tokens [N,D] (main) and the class token [D], both after the final norm; its
+attention maps; with `classes`, a label. Suffixes: A layers, B rows, C channels, S side, N patches, T tokens, D width.
 """
 
 from __future__ import annotations
@@ -9,10 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
-from anyany.api.torch import Build, Component, Context, Rows, load_transformers
+from anyany.api.torch import Build, Component, Context, Layout, Rows, load_strict, load_transformers, relayout
+from anyany_vision.attention import exposed, mean_distance
 from anyany_vision.images import square_batch
+from anyany_vision.vit_parts import halving_stem, model_class
+
+TIMM = (
+    Layout(r"cls_token", "embeddings.cls_token"),
+    Layout(r"pos_embed", "embeddings.position_embeddings"),
+    Layout(r"patch_embed\.proj\.(\w+)", r"embeddings.patch_embeddings.projection.\1"),
+    Layout(r"blocks\.(\d+)\.norm1\.(\w+)", r"layers.\1.layernorm_before.\2"),
+    Layout(r"blocks\.(\d+)\.attn\.qkv\.(\w+)", tuple(rf"layers.\1.attention.{p}_proj.\2" for p in "qkv")),
+    Layout(r"blocks\.(\d+)\.attn\.proj\.(\w+)", r"layers.\1.attention.o_proj.\2"),
+    Layout(r"blocks\.(\d+)\.norm2\.(\w+)", r"layers.\1.layernorm_after.\2"),
+    Layout(r"blocks\.(\d+)\.mlp\.(fc[12])\.(\w+)", r"layers.\1.mlp.\2.\3"),
+    Layout(r"norm\.(\w+)", r"layernorm.\1"),
+    Layout(r"head\.(\w+)", r"classifier.\1"),
+)
+"""timm's names (also those of the first DINO), as transformers calls them."""
 
 
 class Vit(Component):
@@ -26,7 +43,7 @@ class Vit(Component):
             raise ValueError(f"resolution {config.resolution} is smaller than a patch of {config.patch} pixels")
         self.stem: Mapping[str, Any] | None = card.get("stem")
         if self.stem is None and not card and config.stem == "conv":
-            self.stem = _halving_stem(sizes["patch_size"], sizes["hidden_size"])
+            self.stem = halving_stem(sizes["patch_size"], sizes["hidden_size"])
         image = card.get("image") or {}
         self.size = int(image.get("size", sizes["image_size"]))
         self.mean: Sequence[float] = image.get("mean", config.mean)
@@ -34,25 +51,74 @@ class Vit(Component):
         self.mode = image.get("resample", "bicubic")
         self.sizes = dict(sizes)
         self.model = self._model()
+        self.head = nn.Linear(sizes["hidden_size"], config.classes) if config.classes else None
 
     def _model(self) -> nn.Module:
         from transformers import ViTConfig
 
-        return _model_class(self.stem)(ViTConfig(**self.sizes), add_pooling_layer=False)
+        return model_class(self.stem, self.config.positions)(ViTConfig(**self.sizes), add_pooling_layer=False)
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
-        """Weights under transformers' names, strictly."""
+        """Weights under transformers' names or timm's, strictly; the head only where `classes` asks for it."""
         from transformers import ViTConfig
 
-        self.model = load_transformers(_model_class(self.stem), ViTConfig(**self.sizes), stores, build,
+        store = relayout(stores, TIMM)
+        kind = model_class(self.stem, self.config.positions)
+        self.model = load_transformers(kind, ViTConfig(**self.sizes), store, build,
                                        ignores=("classifier.*", "pooler.*"), add_pooling_layer=False)  # fmt: skip
+        if self.head is not None:
+            load_strict(self.head, store.under("classifier."), dtype=build.dtype, device=build.device)
+
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        """All weights, under the names that `load` takes."""
+        head = {} if self.head is None else {f"classifier.{k}": v for k, v in self.head.state_dict().items()}
+        return {**self.model.state_dict(), **head}
+
+    def pixels(self, ctx: Context, image: Rows) -> torch.Tensor:
+        """[B,C,S,S]: pictures as the network wants them."""
+        return square_batch(image.list(), self.size, self.mean, self.std, ctx.device, ctx.dtype, self.mode)
+
+    def tokens(self, pixels_BCSS: torch.Tensor) -> torch.Tensor:
+        """[B,1+N,D] after the final norm, the class token first."""
+        return self.model(pixels_BCSS).last_hidden_state
+
+    def attention(self, pixels_BCSS: torch.Tensor) -> torch.Tensor:
+        """[B,A,H,T,T]: softmax weights of every layer and head."""
+        with exposed(self.model):
+            return torch.stack(self.model(pixels_BCSS, output_attentions=True).attentions, 1)
+
+    def distance(self, maps_BAHTT: torch.Tensor, renormalise: bool = False) -> torch.Tensor:
+        """[B,A,H] mean attention distance in pixels of the network's input."""
+        patch = int(self.sizes["patch_size"])
+        side = self.size // patch
+        return mean_distance(maps_BAHTT, (side, side), patch, renormalise=renormalise)
 
     def encode(self, ctx: Context, image: Rows) -> dict[str, Rows]:
         """image: B pictures [C,H,W]. patches: [B,N,D]; cls: [B,D]."""
-        pixels_BCSS = square_batch(image.list(), self.size, self.mean, self.std, ctx.device, ctx.dtype,
-                                   self.mode)  # fmt: skip
-        tokens_BND = self.model(pixels_BCSS).last_hidden_state
-        return {"patches": ctx.rows(tokens_BND[:, 1:]), "cls": ctx.rows(tokens_BND[:, 0])}
+        tokens_BTD = self.tokens(self.pixels(ctx, image))
+        return {"patches": ctx.rows(tokens_BTD[:, 1:]), "cls": ctx.rows(tokens_BTD[:, 0])}
+
+    def look(self, ctx: Context, image: Rows) -> dict[str, Rows]:
+        """image: B pictures. maps: [B,A,H,T,T]; distance, distance_renormalised: [B,A,H] in pixels."""
+        maps_BAHTT = self.attention(self.pixels(ctx, image))
+        return {
+            "maps": ctx.rows(maps_BAHTT),
+            "distance": ctx.rows(self.distance(maps_BAHTT)),
+            "distance_renormalised": ctx.rows(self.distance(maps_BAHTT, renormalise=True)),
+        }
+
+    def logits(self, tokens_BTD: torch.Tensor) -> torch.Tensor:
+        """[B,classes] of the class token. Raises ValueError for an encoder without a head."""
+        if self.head is None:
+            raise ValueError("this encoder has no head; give `with: {classes: …}`")
+        return self.head(tokens_BTD[:, 0])
+
+    def classify(self, ctx: Context, image: Rows) -> dict[str, Rows]:
+        """image: B pictures. label: the likeliest class, by name where `names` gives one; scores: probabilities."""
+        chances_BK = self.logits(self.tokens(self.pixels(ctx, image))).float().softmax(-1).tolist()
+        names = self.config.names or [str(i) for i in range(self.config.classes)]
+        scores = [dict(zip(names, row)) for row in chances_BK]
+        return {"label": ctx.rows([max(s, key=s.__getitem__) for s in scores]), "scores": ctx.rows(scores)}
 
 
 def _sizes(config: Any) -> dict[str, Any]:
@@ -60,47 +126,5 @@ def _sizes(config: Any) -> dict[str, Any]:
         "image_size": config.resolution, "patch_size": config.patch, "num_channels": config.channels,
         "hidden_size": config.width, "num_hidden_layers": config.layers, "num_attention_heads": config.heads,
         "intermediate_size": config.mlp or 4 * config.width, "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0, "layer_norm_eps": config.eps,
     }  # fmt: skip
-
-
-def _halving_stem(patch: int, width: int) -> dict[str, Any]:
-    """Convolutions of stride 2 down to one position a patch, the width doubling towards the last."""
-    steps = patch.bit_length() - 1
-    if 2**steps != patch:
-        raise ValueError(f"a conv stem wants a patch that is a power of two, not {patch}")
-    channels = [max(8, width >> (steps - 1 - i)) for i in range(steps)]
-    return {"channels": [*channels[:-1], width], "kernel": 3, "stride": 2, "padding": 1}
-
-
-def conv_stem(stem: Mapping[str, Any], channels: int) -> nn.Sequential:
-    """Early convolutions instead of linear patches (Xiao et al. 2021, arXiv 2106.14881)."""
-    layers: list[nn.Module] = []
-    for index, width in enumerate(stem["channels"]):
-        if index:
-            layers.append(nn.GELU())
-        layers.append(nn.Conv2d(channels, width, stem["kernel"], stem["stride"], stem["padding"]))
-        channels = width
-    return ConvStem(*layers)
-
-
-class ConvStem(nn.Sequential):
-    """A stem in the place of ViT's patch projection, which transformers asks for the dtype of its weight."""
-
-    @property
-    def weight(self) -> torch.Tensor:
-        return self[0].weight
-
-
-def _model_class(stem: Mapping[str, Any] | None) -> type[nn.Module]:
-    from transformers import ViTModel
-
-    if stem is None:
-        return ViTModel
-
-    class ConvStemViTModel(ViTModel):
-        def __init__(self, config: Any, **kwargs: Any) -> None:
-            super().__init__(config, **kwargs)
-            self.embeddings.patch_embeddings.projection = conv_stem(stem, config.num_channels)
-
-    return ConvStemViTModel
