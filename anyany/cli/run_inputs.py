@@ -84,7 +84,7 @@ def single_item(pipe: Pipeline, given: Mapping[str, Any]) -> Item:
     for name, declared in pipe.plan.inputs.items():
         if name not in given and not declared.has_default and not declared.optional:
             example = "a question with {file:picture.png}" if declared.kind == "message" else "VALUE"
-            help = f"add --in {name}=\"{example}\", or --items FILE.jsonl"
+            help = f'add --in {name}="{example}", or --items FILE.jsonl'
             raise CallError([problem("E903", f"the input {name!r} ({declared.kind}) is missing", help=help)])
     return pipe.item(given, "0", line=None)
 

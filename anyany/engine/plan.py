@@ -73,7 +73,7 @@ class Plan:
         for fetch in self.fetches:
             value = item.values.get(fetch.input)
             many = self.inputs[fetch.input].many
-            for one in (value if many and isinstance(value, list) else [value]):
+            for one in value if many and isinstance(value, list) else [value]:
                 if fetch.select is None:
                     found = [one]
                 else:
@@ -213,8 +213,8 @@ def _slot(source: Source) -> tuple[str, str] | None:
 def _takes(source: Source, flow: Flow) -> Iterator[tuple[tuple[str, str], set[str]]]:
     if isinstance(source, Select):
         slot = _slot(source.source)
-        if slot is not None and source.list_id is not None:
-            yield slot, {source.kind}
+        if slot is not None:
+            yield slot, {source.kind} if source.list_id is not None else set()
     elif isinstance(source, Bracket):
         for entry in source.entries:
             yield from _takes(entry.source, entry.flow)

@@ -45,7 +45,7 @@ class Page:
         for name, value in result.outputs.items() if told["status"] == "ok" else ():
             wanted = self.plan.outputs[name]
             outputs.append(_named(name, _shown(wanted.kind, value, len(wanted.stack) + wanted.listed)))
-        seconds = f'{told["seconds"]:.2f} s'
+        seconds = f"{told['seconds']:.2f} s"
         name = escape(result.item, True)
         head = f'<h3 id="{name}">{name} <small>{told["status"]}, {seconds}</small></h3>'
         return f'{head}<div class="pair"><div>{"".join(inputs)}</div><div>{"".join(outputs)}</div></div>'

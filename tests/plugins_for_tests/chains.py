@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anyany.api.v1 import Card
 from anyany.spec.graph import Edge, Flow, Graph, GraphInput, GraphOutput, Input, Node, Output, Placement, Source
-from tests.plugins_for_tests import engine_toys
+from plugins_for_tests import engine_toys
 
 
 def card(name: str) -> Card:
