@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,17 @@ class Pack:
         first = next(iter(made.calls))
         return build_component(made.node(first, ("random:0",), Placement(device="cpu", dtype="float32")))
 
+    def module(self, module: torch.nn.Module, *, prefix: str = "", rename: Any = None) -> torch.nn.Module:
+        """A part of a component by itself (a block, a head), filled with the pack's weights, strictly."""
+        from anyany.weights.load import load_strict
+        from anyany.weights.sources import parse_sources
+        from anyany.weights.store import open_sources
+
+        self._claims.take(prefix, ())
+        sources = parse_sources([f"file:{self.file.path.resolve()}#weights/{prefix}"])
+        (store,) = open_sources(sources)
+        return load_strict(module, store, rename=rename, dtype=torch.float32).eval()
+
     def _copy(self, prefix: str, names: Sequence[str], extra: Mapping[str, torch.Tensor]) -> Path:
         from safetensors.torch import save_file
 
@@ -134,7 +145,6 @@ class Released:
     ) -> None:  # fmt: skip
         """Build `card` on the meta device and load names and shapes under `prefix`; strict, as for real weights."""
         from anyany.weights.load import load_strict
-        from anyany.weights.store import Entry, Store
 
         made = _bench(card, options, sizes or {})
         meta = torch.device("meta")
@@ -142,13 +152,27 @@ class Released:
         build = Build(node=node.name, sizes=made.sizes, facts=made.facts, device=meta)
         with meta:
             component = implementation(node)(made.config, build)
-        store = Store({n[len(prefix) :]: _empty(self.shapes[n], Entry) for n in self._claims.take(prefix, leave)},
-                      assets=None, origin=self.name)  # fmt: skip
+        store = self._store(prefix, leave)
         if hasattr(component, "load"):
             component.load([store], build)
         else:
             rename = getattr(component, "rename", None)
             load_strict(component, store, rename=rename, ignores=made.card.ignores, device=meta)
+
+    def module(self, make: Callable[[], torch.nn.Module], *, prefix: str = "", rename: Any = None) -> None:
+        """A part of a component, made on the meta device; strict."""
+        from anyany.weights.load import load_strict
+
+        with torch.device("meta"):
+            module = make()
+        load_strict(module, self._store(prefix, ()), rename=rename, device="meta")
+
+    def _store(self, prefix: str, leave: Sequence[str]) -> Any:
+        from anyany.weights.store import Entry, Store
+
+        names = self._claims.take(prefix, leave)
+        entries = {n[len(prefix) :]: _empty(self.shapes[n], Entry) for n in names}
+        return Store(entries, assets=None, origin=self.name)
 
 
 def _empty(shape: tuple[int, ...], entry: Any) -> Any:

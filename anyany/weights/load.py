@@ -158,7 +158,7 @@ def _plan(
 
 def _all_equal(store: Store, names: Sequence[str]) -> bool:
     first, *others = (store.get(name) for name in dict.fromkeys(names))
-    return all(torch.equal(first, other) for other in others)
+    return all(first.is_meta or torch.equal(first, other) for other in others)
 
 
 def mismatch(
