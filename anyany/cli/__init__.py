@@ -100,10 +100,29 @@ def _failed(error: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
+    code, text, help = _told(error)
+    print(f"error[{code}] {text}" + (f"\n  help: {help}" if help else ""), file=sys.stderr)
+    from anyany.errors.exit import code_for
+
+    return code_for([code])
+
+
+def _told(error: Exception) -> tuple[str, str, str | None]:
+    """(code, one line, help) of an exception that is no `AnyanyError`."""
     text = " ".join(str(error).split())[:300]
-    print(f"anyany: internal error, please report: {type(error).__name__}: {text}", file=sys.stderr)
-    print("help: run it again with ANYANY_DEBUG=1 for the traceback to report", file=sys.stderr)
-    return ENVIRONMENT
+    code, help = getattr(error, "code", None), getattr(error, "help", None)
+    if isinstance(code, str) and code[:1] == "E" and isinstance(help, (str, type(None))):
+        return code, str(error).strip(), help  # of media or weights, with a code of its own
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    if missing and missing.partition(".")[0] != "anyany":
+        return "E804", f"the package `{missing}` is not installed", f"install what provides `{missing}`"
+    if isinstance(error, OSError) and error.strerror:
+        what = f"`{error.filename}`" if error.filename is not None else "a file"
+        return "E807", f"{what} cannot be used: {error.strerror}", "mend its permissions or free space"
+    if isinstance(error, MemoryError):
+        return "E807", "the memory of this machine is not enough", "run fewer items at a time, or a smaller profile"
+    help = "run it again with ANYANY_DEBUG=1 for the traceback to report"
+    return "E810", f"internal error, please report: {type(error).__name__}: {text}", help
 
 
 def main(argv: Sequence[str] | None = None) -> int:

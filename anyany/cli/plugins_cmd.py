@@ -68,10 +68,10 @@ def list_all(*, as_json: bool) -> int:
         ((c, d) for d in described.values() for c in d["cards"]), key=lambda p: (p[0]["name"], p[0]["major"])
     )
     if as_json:
-        rows = [{**card, "dist": d["dist"], "version": d["version"]} for card, d in cards]
         from dataclasses import asdict
 
-        _print_json({"components": rows, "quarantined": [asdict(q) for q in broken.values()]})
+        told = [{**card, "dist": d["dist"], "version": d["version"]} for card, d in cards]
+        _print_json({"components": told, "quarantined": [asdict(q) for q in broken.values()]})
         return 0
     majors: dict[str, int] = {}
     for card, _ in cards:

@@ -142,7 +142,7 @@ ENVIRONMENT = {
     "E810": Entry(
         "Internal error",
         "Something failed that should not be able to. It is a fault of anyany or a plugin, not of the spec.",
-        "Report it, with the spec and the text under `--traceback`.",
+        "Run it again with ANYANY_DEBUG=1, and report the traceback with the spec.",
     ),
 }
 

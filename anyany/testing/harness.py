@@ -58,7 +58,9 @@ def bench(card: Card, options: Mapping[str, Any] | str | None = None, *, larger:
 
     larger: another value for every variable of the ports. Raises ValueError for wrong options.
     """
-    wanted = options if options is not None else "tiny" if "tiny" in card.presets else {}
+    wanted = options
+    if wanted is None and "tiny" in card.presets:
+        wanted = "tiny"
     config, issues = make_config(card, wanted)
     if config is None:
         raise ValueError("; ".join(i.message for i in issues))
@@ -100,10 +102,9 @@ def _by_row(spec: Call, outputs: Mapping[str, Any], count: int) -> Iterator[dict
         rows = value if isinstance(value, Rows) or value is None else Rows(value)
         if rows is None:
             columns[name] = [[] if port.many else None] * count
-        elif port.many:
-            columns[name] = [list(g) for g in rows.groups()]
-        elif rows.counts is not None:
-            columns[name] = [g[0] if g else None for g in rows.groups()]
+        elif port.many or rows.counts is not None:
+            groups: Any = rows.groups()
+            columns[name] = [list(g) if port.many else g[0] if g else None for g in groups]
         else:
             columns[name] = rows.list()
         if len(columns[name]) != count:
