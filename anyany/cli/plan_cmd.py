@@ -45,17 +45,15 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _object(plan: Plan, table: list[Predicted]) -> dict[str, Any]:
-    nodes = []
+    nodes: list[dict[str, Any]] = []
     known = {p.node: p for p in table}
     for step in plan.steps:
         p = known[step.node.owner]
-        nodes.append({
-            "node": step.name, "component": step.node.card.name, "call": step.call_name, "owner": step.node.owner,
-            "mapped": list(step.stack), "maybe": step.node.maybe, "device": p.device, "dtype": p.dtype or None,
-            "bytes": p.bytes if step.name == p.node else 0, "weights": p.source or None,
-        })  # fmt: skip
-    return {"name": plan.graph.name, "outputs": list(plan.outputs), "nodes": nodes,
-            "bytes": sum(p.bytes or 0 for p in table), "unknown": [p.node for p in table if p.bytes is None]}  # fmt: skip
+        node = {"node": step.name, "component": step.node.card.name, "call": step.call_name, "owner": p.node}
+        node |= {"mapped": list(step.stack), "maybe": step.node.maybe, "device": p.device, "dtype": p.dtype or None}
+        nodes.append({**node, "bytes": p.bytes if step.name == p.node else 0, "weights": p.source or None})
+    total, unknown = sum(p.bytes or 0 for p in table), [p.node for p in table if p.bytes is None]
+    return {"name": plan.graph.name, "outputs": list(plan.outputs), "nodes": nodes, "bytes": total, "unknown": unknown}
 
 
 def _lines(plan: Plan, table: list[Predicted]) -> list[str]:

@@ -53,11 +53,11 @@ def main(args: argparse.Namespace) -> int:
 
 def _item(pipe: Any, line: dict[str, Any]) -> Any:
     """The item as it was; one that could not even start fails again for the same reason."""
-    if line["status"] == "failed" and line.get("unread"):
+    if line.get("failure"):
         from anyany.engine.failures import Failure
         from anyany.engine.run import failed_item
 
-        return failed_item(str(line["item"]), Failure(code="E604", message=str(line["error"])))
+        return failed_item(str(line["item"]), Failure(**line["failure"]))
     raw = {**line["given"], **({"with": line["with"]} if line.get("with") else {})}
     return pipe.item(raw, str(line["item"]))
 

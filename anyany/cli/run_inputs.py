@@ -68,7 +68,8 @@ def _value(declared: GraphInput, text: str) -> Any:
             return json.loads(text)
         return FilePath(text)
     except MediaError as error:
-        raise CallError([problem(error.code, f"--in {declared.name}: {error.message}", help=error.help)]) from None
+        text = f"{error.path}: {error.message}" if error.path else error.message
+        raise CallError([problem(error.code, f"--in {declared.name}: {text}", help=error.help)]) from None
     except ValueError as error:
         raise CallError([problem("E909", f"--in {declared.name}: not JSON ({error})",
                                  help=f"give a path, or a {kind} as JSON")]) from None  # fmt: skip

@@ -83,7 +83,7 @@ def item_line(item: Item, told: Mapping[str, Any]) -> str:
     given = {n: plain(v) for n, v in item.values.items() if n not in item.defaulted}
     line = {**told, "given": given, "with": item.options or None, "line": item.line}
     if item.failure is not None:
-        line["unread"] = True
+        line["failure"] = asdict(item.failure)
     return json.dumps(line, ensure_ascii=False)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from plugins_for_tests import engine_toys
+
 from anyany.api.v1 import Card
 from anyany.spec.graph import Edge, Flow, Graph, GraphInput, GraphOutput, Input, Node, Output, Placement, Source
-from plugins_for_tests import engine_toys
 
 
 def card(name: str) -> Card:

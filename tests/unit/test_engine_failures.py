@@ -90,7 +90,7 @@ def test_weights_that_are_not_there_are_refused_before_anything_is_built() -> No
         nodes: {len: {use: et/length, in: t}, lin: {use: et/linear, weights: "file:nowhere.safetensors", in: len}}
         outputs: {out: lin}
     """
-    with pytest.raises(SpecError, match="nowhere.safetensors"):
+    with pytest.raises(SpecError, match=r"nowhere\.safetensors"):
         pipe(spec)
 
 
