@@ -71,16 +71,18 @@ class Pack:
     def component(
         self, card: str, options: Mapping[str, Any] | str, *, prefix: str = "", call: str | None = None,
         sizes: Mapping[str, int] | None = None, leave: Sequence[str] = (), extra: Mapping[str, Any] | None = None,
+        assets: Mapping[str, str] | None = None,
     ) -> Built:  # fmt: skip
         """The component `card` with the pack's weights under `prefix`, through its own loading, strictly.
 
         leave: globs over names (without the prefix) that belong to other components. extra: tensors that the pack
-        leaves out, because they cannot change its outputs. call: the call to bind (default: the first).
+        leaves out, because they cannot change its outputs. assets: texts of files beside the weights (config.json).
+        call: the call to bind (default: the first).
         """
         made = _bench(card, options, sizes or {})
         names = self._claims.take(prefix, leave)
-        if leave or extra:
-            source = f"file:{self._copy(prefix, names, extra or {})}"
+        if leave or extra or assets:
+            source = f"file:{self._copy(prefix, names, extra or {}, assets or {})}"
         else:
             source = f"file:{self.file.path.resolve()}#weights/{prefix}"
         node = made.node(call or next(iter(made.calls)), (source,), Placement(device="cpu", dtype="float32"))
@@ -103,15 +105,19 @@ class Pack:
         (store,) = open_sources(sources)
         return load_strict(module, store, rename=rename, dtype=torch.float32).eval()
 
-    def _copy(self, prefix: str, names: Sequence[str], extra: Mapping[str, torch.Tensor]) -> Path:
+    def _copy(
+        self, prefix: str, names: Sequence[str], extra: Mapping[str, torch.Tensor], assets: Mapping[str, str]
+    ) -> Path:
         from safetensors.torch import save_file
 
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="parity-")
-        path = Path(self._folder.name) / f"{len(list(Path(self._folder.name).iterdir()))}.safetensors"
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        for name, text in assets.items():
+            (folder / name).write_text(text, "utf-8")
         tensors = {n[len(prefix) :]: self.file.read("weights", n).contiguous() for n in names}
-        save_file({**tensors, **extra}, path)
-        return path
+        save_file({**tensors, **extra}, folder / "model.safetensors")
+        return folder / "model.safetensors"
 
     def call(self, built: Built, name: str, **ports: Any) -> dict[str, Rows]:
         """Run a call over rows. A port is a dense tensor [B,...], a list of B values, or Rows."""
@@ -120,7 +126,7 @@ class Pack:
         return dict(call(built, name, given, range(count)))
 
     def close(self) -> None:
-        """Drop the files that `leave` and `extra` needed."""
+        """Drop the files that `leave`, `extra` and `assets` needed."""
         if self._folder is not None:
             self._folder.cleanup()
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Call, Card, Config, Facts, Port, card, hookimpl, option, tensor, var
-from anyany_adapters import query_cards, set_cards
+from anyany_adapters import picture_cards, query_cards, set_cards
 
 
 class LinearConfig(Config):
@@ -73,4 +73,4 @@ MLP = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [LINEAR, MLP, *query_cards.CARDS, *set_cards.CARDS]
+    return [LINEAR, MLP, *query_cards.CARDS, *set_cards.CARDS, *picture_cards.CARDS]

@@ -5,8 +5,8 @@ A case gets a pack (config, inputs, `component`, `call`) and returns its outputs
 
 from __future__ import annotations
 
-from anyany_vision import parity_vit
+from anyany_vision import parity_encoders, parity_llava, parity_pix2struct, parity_vit
 
-CASES = {**parity_vit.CASES}
-LAYOUTS = {**parity_vit.LAYOUTS}
-TOLERANCES = {}
+CASES = {**parity_vit.CASES, **parity_llava.CASES, **parity_encoders.CASES, **parity_pix2struct.CASES}
+LAYOUTS = {**parity_vit.LAYOUTS, **parity_llava.LAYOUTS, **parity_encoders.LAYOUTS, **parity_pix2struct.LAYOUTS}
+TOLERANCES = {**parity_llava.TOLERANCES}
