@@ -88,7 +88,7 @@ def _facet(value: Any) -> Any:
 
 def port_text(port: Port) -> str:
     """`features* [N=32 D]`: kinds, list or optional, axes with known sizes, facets."""
-    suffix = "*" if port.many else "?" if port.optional else ""
+    suffix = "*" * port.many + "?" * port.optional
     axes = [f"{a}={port.sizes[a]}" if isinstance(port.sizes.get(a), int) else a for a in port.axes]
     facets = [f"{k}={v}" for k, v in port.facets.items() if not isinstance(v, Var)]
     text = "|".join(port.kinds) + suffix

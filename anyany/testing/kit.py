@@ -1,7 +1,8 @@
 """The conformance kit: does a component keep what its card says, and what the engine relies on?
 
-`conformance("acme/dino")` runs every check and raises one AssertionError that lists all that failed.
-Checks: see `CHECKS`. Source: DESIGN section 4.
+`conformance("acme/dino")` runs every check and raises one AssertionError that lists all that failed. Inputs are made
+up from the ports; a component whose ports belong together in ways that a card cannot say defines
+`example_rows(self, call, rows, making) -> {port: Rows}` (see `anyany.testing.synthetic`). Checks: see `CHECKS`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import sys
 import tempfile
 import unittest
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from anyany.api.v1 import Call, Card
+from anyany.api.v1 import Call
 from anyany.registry.loading import HEAVY
+from anyany.testing.subject import Subject, subject_of
 
 ROWS = (0, 1, 2, 3)
 TOLERANCE = 1e-5
@@ -27,42 +28,6 @@ TOLERANCE = 1e-5
 
 class ConformanceError(AssertionError):
     """A component breaks a promise; the text lists which."""
-
-
-@dataclass(kw_only=True)
-class Subject:
-    """The component under test. options: a preset's name or a mapping; calls: which to run (None: all)."""
-
-    card: Card
-    options: Mapping[str, Any] | str | None = None
-    calls: Sequence[str] | None = None
-    tolerance: float = TOLERANCE
-    _kept: dict[Any, Any] = field(default_factory=dict)
-
-    def bench(self, *, larger: bool = False) -> Any:
-        from anyany.testing.harness import bench
-
-        return self._once(("bench", larger), lambda: bench(self.card, self.options, larger=larger))
-
-    def built(self, *, larger: bool = False, dtype: str = "float32") -> Any:
-        return self._once(("built", larger, dtype), lambda: self.bench(larger=larger).build(dtype=dtype))
-
-    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
-
-    def cases(self, *, larger: bool = False) -> Iterator[tuple[str, Call, Any]]:
-        """(name, call, making) of every call to run, with all ports fed and with only the required ones."""
-        bench = self.bench(larger=larger)
-        for name, call in bench.calls.items():
-            if self.calls is not None and name not in self.calls:
-                continue
-            even = bool(call.batching.group_by)
-            yield name, call, bench.making(even=even)
-            optional = [p.optional for p in call.takes.values()]
-            if any(optional) and not all(optional):
-                yield name, call, bench.making(even=even, bare=True)
 
 
 def _local(subject: Subject) -> None:
@@ -352,18 +317,6 @@ _ALL: dict[str, Callable[[Subject], list[str]]] = {
 CHECKS = tuple(_ALL)
 
 
-_last: list[Subject] = []
-
-
-def _subject(card: Card, options: Any, calls: Any, tolerance: float) -> Subject:
-    """The subject of the last call where it is the same one: check by check, a component is built once."""
-    if _last and (_last[0].card, _last[0].options, _last[0].calls) == (card, options, calls):
-        _last[0].tolerance = tolerance
-    else:
-        _last[:] = [Subject(card=card, options=options, calls=calls, tolerance=tolerance)]
-    return _last[0]
-
-
 def conformance(
     name: str, *, only: str | None = None, options: Mapping[str, Any] | str | None = None,
     calls: Sequence[str] | None = None, tolerance: float = TOLERANCE,
@@ -378,7 +331,7 @@ def conformance(
 
     if only is not None and only not in _ALL:
         raise ValueError(f"there is no check {only!r}; the checks are {', '.join(CHECKS)}")
-    subject = _subject(default_registry().card(name), options, calls, tolerance)
+    subject = subject_of(default_registry().card(name), options, calls, tolerance)
     found: list[str] = []
     for check in (only,) if only else CHECKS:
         try:

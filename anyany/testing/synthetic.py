@@ -31,12 +31,19 @@ class CannotMake(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """What values are made with. sizes: solved variables. even: all rows alike in size. bare: optional ports unfed."""
+    """What values are made with.
+
+    sizes: solved variables. even: all rows alike in size. fed: the optional ports to feed (None: all of them).
+    """
 
     sizes: Mapping[str, int]
     seed: int = 0
     even: bool = False
-    bare: bool = False
+    fed: frozenset[str] | None = None
+
+    def leaves_out(self, name: str, port: Port) -> bool:
+        """True for an optional port that this case does not feed."""
+        return port.optional and self.fed is not None and name not in self.fed
 
     def generator(self, *what: Any) -> torch.Generator:
         return torch.Generator().manual_seed(zlib.crc32(repr((self.seed, *what)).encode()))
@@ -163,7 +170,7 @@ def places(call: Call, message: str, row: int, making: Making) -> dict[str, int]
     """How many places of each kind the message of a row has."""
     found = {}
     for i, (kind, port) in enumerate(_per_ports(call, message).items()):
-        left_out = making.bare and port.optional
+        left_out = making.leaves_out(kind, port)
         found[kind] = 0 if left_out else PLACES[0 if making.even else row % len(PLACES)][i % 3]
     return found
 
@@ -174,7 +181,7 @@ def example_rows(call: Call, rows: Sequence[int], making: Making) -> dict[str, R
     for name, port in call.takes.items():
         if "node" in port.kinds:
             raise CannotMake(f"port `{name}` takes another component")
-        if making.bare and port.optional:
+        if making.leaves_out(name, port):
             continue
         if port.per is not None:
             counts = [places(call, port.per, row, making)[name] for row in rows]
