@@ -16,7 +16,7 @@ from typing import Any
 from . import access, hub
 from .errors import WeightsError
 from .headers import Header, header_length, header_of_layout, parse_header, parse_index, unreadable
-from .layout import choose
+from .layout import Layout, choose
 from .locate import Reach, locate
 from .lock import Fact, Lock, write_atomically
 from .sources import HubSource, RandomSource, Resolver, Source
@@ -46,6 +46,7 @@ def resolve_facts(
         return {}
     pins = Lock() if lock is None else lock
     reach = Reach(resolver=resolver, lock=pins, cache=cache_dir, offline=not online, allow_pickle=allow_pickle)
+    online = not reach.offline
     found: dict[str, Fact] = {}
     known = reach.lock.facts.get(str(base), {})
     _seek(facts, lambda fact: known.get(expression(fact)), found)
@@ -208,6 +209,10 @@ def _from_table(fact: Any, table: Any, where: str) -> Fact | None:
     return value
 
 
+def _matches(name: str, prefix: str, pattern: str) -> bool:
+    return name.startswith(prefix) and fnmatch.fnmatchcase(name[len(prefix) :], pattern)
+
+
 class _Remote:
     """Looks for facts on the hub: JSON files whole, headers by byte range, each asked for once."""
 
@@ -258,20 +263,30 @@ class _Remote:
         """The header that holds a tensor, when the files have other names or are shards."""
         commit = self.commit or hub.resolve_commit(self.source, self.reach)
         layout = choose(hub.listing(self.source, commit, self.reach), self.source.path, where=str(self.source))
-        if not layout.index:
-            return self._header(layout.weights[0])
-        if layout.index not in self._tables:
-            self._tables[layout.index] = parse_index(self._read(layout.index)[0], f"{self.source}: {layout.index}")
-        folder = f"{layout.folder}/" if layout.folder else ""
         prefix = self.source.prefix
-        for name, shard in self._tables[layout.index].items():
-            if name.startswith(prefix) and fnmatch.fnmatchcase(name[len(prefix) :], pattern):
-                return self._header(folder + shard)
+        for head, leaf in layout.leaves:
+            names = self._index(leaf) if leaf.index else None
+            shards = set(names.values()) if names else set(leaf.weights)
+            for shard in sorted(shards):
+                held = [head + name for name, place in names.items() if place == shard] if names else None
+                if held is not None and not any(_matches(name, prefix, pattern) for name in held):
+                    continue
+                header = self._header(shard, head)
+                if any(fnmatch.fnmatchcase(name, pattern) for name in header.tensors):
+                    return header
         return None
 
-    def _header(self, name: str) -> Header:
+    def _index(self, leaf: Layout) -> dict[str, str]:
+        """From tensor names to the repository's names of their shards."""
+        if leaf.index not in self._tables:
+            blob = self._read(leaf.index)[0]
+            self._tables[leaf.index] = parse_index(blob, f"{self.source}: {leaf.index}")
+        folder = f"{leaf.folder}/" if leaf.folder else ""
+        return {name: folder + shard for name, shard in self._tables[leaf.index].items()}
+
+    def _header(self, name: str, head: str = "") -> Header:
         if name not in self._headers:
-            self._headers[name] = self._read_header(name).under(self.source.prefix)
+            self._headers[name] = self._read_header(name).beneath(head).under(self.source.prefix)
         return self._headers[name]
 
     def _read_header(self, name: str) -> Header:

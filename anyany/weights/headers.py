@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from . import access
 from .errors import WeightsError
-from .layout import Layout, choose, pickle_refused
+from .layout import PIPELINE, Layout, choose, pickle_refused
 
 BITS: dict[str, int] = {
     "BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8,
@@ -35,8 +35,12 @@ _FORMATS = {
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
-    """One tensor of a file. dtype: safetensors' name (F32, BF16, ...); start, end: bytes in the data part."""
+    """One tensor of a file. dtype: safetensors' name (F32, BF16, ...); start, end: bytes in the data part.
 
+    name: what its file calls it, with every prefix.
+    """
+
+    name: str
     dtype: str
     shape: tuple[int, ...]
     start: int
@@ -78,6 +82,13 @@ class Header:
         files = tuple(file for file in self.files if any(info.file == file for info in kept.values()))
         return Header(tensors=kept, files=files, metadata=self.metadata)
 
+    def beneath(self, head: str) -> Header:
+        """The same tensors, their names put under head (a pipeline's part: "unet.")."""
+        if not head:
+            return self
+        moved = {head + name: info for name, info in self.tensors.items()}
+        return Header(tensors=moved, files=self.files, metadata=self.metadata)
+
 
 def weight_bytes(header: Header, dtype: str | None = None) -> int:
     """Bytes the tensors take once loaded as dtype ("bfloat16", or "torch.bfloat16"); None: as stored.
@@ -103,7 +114,7 @@ def read_layout(path: str, *, allow_pickle: bool = False) -> tuple[Layout, str]:
     """Layout of a file or folder on disk, and the folder its names are relative to."""
     if os.path.isdir(path):
         try:
-            names = os.listdir(path)
+            names = _files_in(path)
         except OSError as error:
             raise unreadable(path, error) from None
         return choose(names, "", where=path, allow_pickle=allow_pickle), path
@@ -119,8 +130,23 @@ def read_layout(path: str, *, allow_pickle: bool = False) -> tuple[Layout, str]:
     return choose({*names, name}, name, where=root or ".", allow_pickle=allow_pickle), root
 
 
+def _files_in(path: str) -> list[str]:
+    """Names of a folder's files; of a pipeline, those of its parts' folders too."""
+    names, folders = [], []
+    for entry in os.scandir(path):
+        (folders if entry.is_dir() else names).append(entry.name)
+    if PIPELINE in names:
+        for folder in folders:
+            names += [
+                f"{folder}/{entry.name}" for entry in os.scandir(os.path.join(path, folder)) if not entry.is_dir()
+            ]
+    return names
+
+
 def header_of_layout(layout: Layout, root: str) -> Header:
     """Reads the header, or every shard's, and checks the shards against their index."""
+    if layout.parts:
+        return _joined([header_of_layout(part, root).beneath(head) for head, part in layout.leaves])
     if not layout.index:
         return _merge({os.path.join(root, name): None for name in layout.weights})
     index_path = os.path.join(root, layout.index)
@@ -142,6 +168,11 @@ def header_of_layout(layout: Layout, root: str) -> Header:
             "fetch the checkpoint again, whole",
         )
     return _merge(wanted)
+
+
+def _joined(headers: list[Header]) -> Header:
+    tensors = {name: info for header in headers for name, info in header.tensors.items()}
+    return Header(tensors=tensors, files=tuple(file for header in headers for file in header.files))
 
 
 def _merge(wanted: Mapping[str, set[str] | None]) -> Header:
@@ -258,7 +289,7 @@ def _tensor(name: str, entry: object, where: str) -> TensorInfo:
     if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2:  # type: ignore[arg-type]
         raise _corrupt(where, f"tensor {name} has a bad shape or bad offsets")
     assert isinstance(shape, list) and isinstance(offsets, list)
-    info = TensorInfo(dtype=dtype, shape=tuple(shape), start=offsets[0], end=offsets[1], file=where)
+    info = TensorInfo(name=name, dtype=dtype, shape=tuple(shape), start=offsets[0], end=offsets[1], file=where)
     if info.nbytes * 8 != info.count * BITS[dtype]:
         raise _corrupt(where, f"tensor {name} ({dtype}, shape {shape}) does not fill its {info.nbytes:,} bytes")
     return info

@@ -114,7 +114,8 @@ def listing(source: HubSource, commit: str, reach: Reach) -> Listing:
     files: dict[str, LockedFile] = {}
     try:
         for entry in HfApi(endpoint=endpoint()).list_repo_tree(source.repo, recursive=True, revision=commit):
-            if isinstance(entry, RepoFile):
+            # A name that climbs out of its folder could make us touch (and, being "damaged", delete) other files.
+            if isinstance(entry, RepoFile) and is_plain(entry.path):
                 hash = f"sha256:{entry.lfs.sha256}" if entry.lfs else f"git:{entry.blob_id}"
                 files[entry.path] = LockedFile(bytes=entry.size, hash=hash)
     except hub_failures() as error:
@@ -125,6 +126,11 @@ def listing(source: HubSource, commit: str, reach: Reach) -> Listing:
     table = {name: [file.bytes, file.hash] for name, file in files.items()}
     write_atomically(kept, json.dumps(table).encode())
     return files
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file's name in a repository stays inside it."""
+    return not name.startswith("/") and "\\" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def _gone(error: BaseException) -> bool:
@@ -161,10 +167,10 @@ def fetch(source: HubSource, reach: Reach, *, weights: bool = True) -> dict[str,
     _check_path(source, files)
     layout = choose(files, source.path, where=str(source), allow_pickle=reach.allow_pickle)
     root = _snapshot(source, commit)
-    names = [*layout.assets, *([layout.index] if layout.index else [])]
+    names = [*layout.assets, *(leaf.index for _, leaf in layout.leaves if leaf.index)]
     _download(source, commit, names, files, reach)
     if weights:
-        shards = _shards(layout, root) if layout.index else layout.weights
+        shards = [name for _, leaf in layout.leaves for name in (_shards(leaf, root) if leaf.index else leaf.weights)]
         absent = [name for name in shards if name not in files]
         if absent:
             if reach.offline:

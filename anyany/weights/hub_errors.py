@@ -30,7 +30,7 @@ def offline_miss(source: HubSource, name: str) -> WeightsError:
     what = f"{name} of it is" if name else "it is"
     return WeightsError(
         "E469",
-        f"{source}: {what} not in the local cache, and --offline forbids to fetch it.",
+        f"{source}: {what} not in the local cache, and --offline (or HF_HUB_OFFLINE) forbids to fetch it.",
         "run once without --offline",
     )
 

@@ -13,6 +13,9 @@ from .errors import WeightsError
 
 STEMS = ("model", "diffusion_pytorch_model", "adapter_model", "pytorch_model")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PIPELINE = "model_index.json"
+# Parts of diffusers pipelines that no component builds: a gigabyte that would be fetched for nothing.
+UNUSED_PARTS = ("safety_checker", "feature_extractor")
 ASSET_ENDINGS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".yaml")
 _INDEX = ".safetensors.index.json"
 _MAX_LISTED = 8
@@ -24,6 +27,7 @@ class Layout:
 
     weights: one file, or nothing yet when index names the shards; index: the shards' index or empty;
     assets: configuration and tokenizer files of the same folder; pickle: weights are a pickle.
+    parts: of a diffusers pipeline, a layout for each folder that holds weights; `unet/x.safetensors` gives `unet.*`.
     """
 
     weights: tuple[str, ...]
@@ -31,6 +35,12 @@ class Layout:
     assets: tuple[str, ...]
     folder: str
     pickle: bool = False
+    parts: tuple[tuple[str, Layout], ...] = ()
+
+    @property
+    def leaves(self) -> tuple[tuple[str, Layout], ...]:
+        """The layouts that hold weights themselves, each with the prefix of its tensors' names."""
+        return tuple((f"{name}.", part) for name, part in self.parts) or (("", self),)
 
 
 def choose(names: Iterable[str], path: str, *, where: str, allow_pickle: bool = False) -> Layout:
@@ -66,7 +76,30 @@ def choose(names: Iterable[str], path: str, *, where: str, allow_pickle: bool = 
             f"{where} holds {len(tensors)} safetensors files and no index that joins them: {_some(tensors)}.",
             f"name one of them in the weights string, such as .../{tensors[0]}",
         )
+    if posixpath.join(path, PIPELINE) in inside:
+        return _pipeline(listing, path, where)
     return _pickles(inside, assets, path, where=where, allow_pickle=allow_pickle, listing=listing)
+
+
+def _pipeline(listing: list[str], path: str, where: str) -> Layout:
+    """A diffusers pipeline: a folder a part, those without weights (tokenizer, scheduler) being assets."""
+    head = f"{path}/" if path else ""
+    folders = sorted(
+        {name[len(head) :].split("/")[0] for name in listing if name.startswith(head) and "/" in name[len(head) :]}
+    )
+    assets = list(_assets(listing, path))
+    parts = []
+    for name in folders:
+        if name in UNUSED_PARTS:
+            continue
+        assets += _assets(listing, head + name)
+        if any(_is_weights(each) for each in listing if posixpath.dirname(each) == head + name):
+            parts.append((name, choose(listing, head + name, where=where)))
+    return Layout(weights=(), index="", assets=tuple(assets), folder=path, parts=tuple(parts))
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith((".safetensors", *PICKLES))
 
 
 def _pickles(

@@ -36,6 +36,11 @@ class Reach:
     offline: bool = False
     allow_pickle: bool = False
 
+    def __post_init__(self) -> None:
+        # huggingface_hub's own switch means the same; it reads it only once, at its import.
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+            object.__setattr__(self, "offline", True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Located:

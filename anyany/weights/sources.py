@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .errors import WeightsError
 
 Resolver = Callable[[str], str]
-"""From a plugin's namespace to the folder of its package; KeyError where none is installed."""
+"""From a plugin's namespace to the folder of its package; LookupError where none is installed."""
 
 FORMS = "hub:ORG/NAME[/PATH][@COMMIT][#PREFIX], file:PATH[#PREFIX], bundle:NAMESPACE/PATH[#PREFIX] or random:SEED"
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
@@ -88,7 +88,7 @@ class BundleSource:
         if resolver is not None:
             try:
                 folder = resolver(self.namespace)
-            except KeyError:
+            except LookupError:
                 folder = None
         if folder is None:
             raise WeightsError(

@@ -18,7 +18,7 @@ import torch
 from . import access
 from .errors import WeightsError
 from .facts import parse_asset
-from .headers import unreadable
+from .headers import TensorInfo, unreadable
 from .locate import Located, Reach, locate
 from .sources import RandomSource, Source, parse_sources
 
@@ -174,18 +174,16 @@ def open_sources(sources: Sequence[Source], reach: Reach | None = None) -> list[
 
 def _open_located(located: Located) -> Store:
     files = Files()
-    prefix = getattr(located.source, "prefix", "")
 
-    def entry(name: str, info: Any) -> Entry:
-        full = prefix + name
+    def entry(info: TensorInfo) -> Entry:
         return Entry(
             shape=info.shape,
             dtype=info.dtype,
-            read=lambda device: files.read(info.file, full, device, info.nbytes),
+            read=lambda device: files.read(info.file, info.name, device, info.nbytes),
             origin=info.file,
         )
 
-    entries = {name: entry(name, info) for name, info in located.header.tensors.items()}
+    entries = {name: entry(info) for name, info in located.header.tensors.items()}
     return Store(entries, assets=Path(located.folder), origin=str(located.source), files=[files])
 
 

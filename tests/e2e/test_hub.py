@@ -149,7 +149,6 @@ def test_what_is_cached_is_used_without_a_single_request(server, reach):
 
 def test_a_part_of_a_repository_and_a_prefix(server, reach):
     files = {f"unet/{name}": data for name, data in sharded(3.0).items()}
-    files["model_index.json"] = b"{}"
     files["vae/diffusion_pytorch_model.safetensors"] = save({f"dec.{k}": v for k, v in linear(4.0).items()})
     files["vae/config.json"] = b'{"part": "vae"}'
     server.commit("acme/pipe", files)
@@ -163,6 +162,50 @@ def test_a_part_of_a_repository_and_a_prefix(server, reach):
     assert len(lock.sources["hub:acme/pipe"].files) == 7
     error = refused("E454", "hub:acme/pipe", reach())
     assert "unet, vae" in error.help
+
+
+def test_a_pipeline_is_the_sum_of_its_parts(server, reach, tmp_path):
+    files = {f"unet/{name}": data for name, data in sharded(3.0).items()}
+    files["model_index.json"] = b'{"_class_name": "Pipe"}'
+    files["vae/diffusion_pytorch_model.safetensors"] = save(linear(4.0))
+    files["scheduler/scheduler_config.json"] = b"{}"
+    files["safety_checker/model.safetensors"] = save(linear(5.0))
+    server.commit("acme/pipe", files)
+    facts = {
+        "out": [tensor("vae.weight", axis=0)],
+        "bias": [tensor("unet.bias")],
+        "value": [from_json("value", "unet/config.json")],
+    }
+    found = resolve_facts(facts, parse_source("hub:acme/pipe"), None, str(tmp_path / "c"), online=True)
+    assert found == {"out": 4, "bias": 4, "value": 3.0}
+    store = open_source("hub:acme/pipe", reach())
+    assert set(store.keys()) == {"unet.weight", "unet.bias", "vae.weight", "vae.bias"}
+    assert float(store.get("vae.weight").mean()) == 4.0
+    assert store.asset("scheduler/scheduler_config.json") is not None
+    assert server.bytes_sent("safety_checker") == 0
+    on_disk = locate(parse_source("hub:acme/pipe"), reach()).root
+    assert set(open_source(f"file:{on_disk}").keys()) == set(store.keys())
+    assert set(open_source(f"file:{on_disk}#vae.").keys()) == {"weight", "bias"}
+
+
+def test_names_that_climb_out_of_the_repository_are_not_followed(server, reach, tmp_path):
+    victim = tmp_path / "victim.json"
+    victim.write_text("precious")
+    lock = Lock()
+    commit = server.commit("acme/net", sharded(1.0) | {"../../../../../victim.json": b"short"})
+    lock.pin("hub:acme/net", commit)
+    open_source("hub:acme/net", reach(lock=lock))
+    assert victim.read_text() == "precious"
+    assert not any(".." in name for name in lock.sources["hub:acme/net"].files)
+
+
+def test_the_libraries_own_switch_keeps_us_offline(server, reach, monkeypatch, tmp_path):
+    server.commit("acme/net", sharded(1.0))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE" in refused("E469", "hub:acme/net", reach()).message
+    facts = {"n": [from_json("x")]}
+    assert resolve_facts(facts, parse_source("hub:acme/net"), None, str(tmp_path / "c"), online=True) == {}
+    assert server.requests == []
 
 
 def test_offline_without_a_cache_says_so(server, reach):
