@@ -38,8 +38,8 @@ CONFIGS = {"look": models.LOOK, "see": models.SEE, "think": models.THINK, "to_im
 def fresh() -> Talker:
     """A talker with random weights.
 
-    The libraries' defaults (std 0.02, convolutions that shrink their input) suit widths of 1,000; at width 128 they left the
-    pictures' signal a hundredth of the biases, so the scales are set here.
+    The libraries' defaults (std 0.02, convolutions that shrink their input) suit widths of 1,000; at width 128 they
+    left the pictures' signal a hundredth of the biases, so the scales are set here.
     """
     built: dict[str, Any] = {name: models.BUILD[name](config) for name, config in CONFIGS.items()}
     with torch.no_grad():
