@@ -94,7 +94,8 @@ class Port:
 
     def _key(self) -> tuple[Any, ...]:
         return (self.kinds, self.many, self.optional, self.axes, tuple(sorted(self.sizes.items(), key=str)),
-                tuple(sorted(self.facets.items(), key=str)), self.per, self.ties, self.space, self.native, self.open)  # fmt: skip
+                tuple(sorted(self.facets.items(), key=str)), self.per, self.ties, self.space, self.native,
+                self.open)  # fmt: skip
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Port) and self._key() == other._key()
@@ -149,7 +150,8 @@ class Call:
 
 
 def option(default: Any = dataclasses.MISSING, *, per_item: bool = False, doc: str = "",
-           choices: Sequence[Any] | None = None, low: float | None = None, high: float | None = None) -> Any:  # fmt: skip
+           choices: Sequence[Any] | None = None, low: float | None = None,
+           high: float | None = None) -> Any:  # fmt: skip
     """An option of a `Config` with its documentation and bounds; `per_item` ones may be set by an item's `with`."""
     meta = {"per_item": per_item, "doc": doc, "choices": choices, "low": low, "high": high}
     if isinstance(default, (list, dict)):
@@ -274,7 +276,7 @@ def card(
     """Declare a component.
 
     name:    "namespace/name".
-    calls:   a pure function (config, facts) -> {call name: Call}, or that mapping itself. The first call is the default.
+    calls:   a pure function (config, facts) -> {call name: Call}, or that mapping. The first is the default call.
     impl:    "package.module:Class", imported only when the component runs.
     tiny:    the preset used by miniature profiles (`with: tiny`); `presets` holds further named ones.
     weights: False for components without parameters (they take no `weights:`).

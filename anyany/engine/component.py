@@ -55,8 +55,9 @@ class Component(nn.Module):
     """Base class of components. Optional overrides:
 
     `load(stores, build)`: weights by another road than the strict default (transformers, diffusers); `stores` is the
-    list of opened sources, base first. `rename(name)`: a checkpoint's name as this component's (None: not wanted), where
-    official names differ and the strict default loads. `init_random(seed)`: for `random:` weights; the default draws every parameter
+    list of opened sources, base first. `rename(name)`: a checkpoint's name as this component's (None: not wanted),
+    where official names differ and the strict default loads. `init_random(seed)`: for `random:` weights; the default
+    draws every parameter
     from a generator seeded by (seed, its name). `init_buffers()`: fill buffers that no checkpoint carries.
     """
 

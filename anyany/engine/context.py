@@ -29,7 +29,8 @@ class Context:
 
     def __init__(self, *, node: str, call: str, keys: Sequence[tuple[int, ...]], noise: Noise,
                  device: torch.device, dtype: torch.dtype, options: Sequence[Mapping[str, Any]] | None = None,
-                 emit: Callable[[int, str], None] | None = None, stop: Callable[[], bool] | None = None) -> None:  # fmt: skip
+                 emit: Callable[[int, str], None] | None = None,
+                 stop: Callable[[], bool] | None = None) -> None:  # fmt: skip
         self.node, self.call, self.keys, self.noise = node, call, keys, noise
         self.device, self.dtype, self.options = device, dtype, options
         self._emit, self._stop = emit, stop

@@ -51,7 +51,7 @@ class _State:
 
 @contextmanager
 def last_hidden(model: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Collects what enters the output layer (the last hidden state after the final norm) into the yielded one-item list."""
+    """Collects what enters the output layer (the last hidden state after the final norm) into the yielded list."""
     caught: list[torch.Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:

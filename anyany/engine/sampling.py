@@ -45,8 +45,8 @@ class Rules:
 def span_rules(vocab: int, spans: Mapping[str, Sequence[int]]) -> Rules:
     """Rules under which each span, once begun with its first token, runs through all its tokens in order.
 
-    `spans` names the token ids of each span (NExT-GPT's [IMG0] … [IMG3]). Outside, only first tokens are legal; inside,
-    only the next one is, and the end of the text waits.
+    `spans` names the token ids of each span (NExT-GPT's [IMG0] … [IMG3]). Outside, only first tokens are legal;
+    inside, only the next one is, and the end of the text waits.
     """
     class_V = torch.zeros(vocab, dtype=torch.int64)
     steps: list[tuple[int, int, int, int]] = []  # (from state, class, to state, tokens still needed there)
@@ -114,7 +114,7 @@ class Sampler:
         return torch.where(self.temperature_B > 0, drawn_B, best_B)
 
     def _filter(self, scaled_BV: torch.Tensor) -> torch.Tensor:
-        """-inf outside the k likeliest and outside the smallest set whose mass reaches top-p (its first token stays)."""
+        """-inf outside the k likeliest and outside the smallest set whose mass reaches top-p (the first stays)."""
         sorted_BV, order_BV = scaled_BV.sort(dim=-1, descending=True, stable=True)
         rank_V = torch.arange(scaled_BV.shape[1], device=scaled_BV.device)
         k_B = torch.where(self.top_k_B > 0, self.top_k_B, scaled_BV.shape[1])

@@ -1,7 +1,7 @@
 """Causal language models as backbones: any decoder of transformers, features at the places of a message, signals out.
 
-Takes a message and features [N,D] or embeddings [D] per place; gives the reply (open where it signals), its text, and for
-each kind it may ask for a list of hidden states [K,D]. Shape suffixes: B rows, L tokens, D width, V vocabulary.
+Takes a message and features [N,D] or embeddings [D] per place; gives the reply (open where it signals), its text, and
+for each kind it may ask for a list of hidden states [K,D]. Shape suffixes: B rows, L tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from anyany.api.torch import (
 from anyany_language.chat import pieces
 from anyany_language.pretrained import model_config, signal_ids, tokenizer_of
 from anyany_language.signals import reply_message, signal_tokens, split_reply
+from anyany_language.splicing import Spliced, splice
 
 
 class CausalLm(Component):
@@ -51,7 +52,7 @@ class CausalLm(Component):
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
         """Weights under transformers' names, strictly; LoRA overlays are merged."""
-        self.model = load_transformers(type(self.model), self.model.config, stores, build)
+        self.model = load_transformers(type(self.model), self.model.config, stores, build, rename=_original)
 
     @cached_property
     def rules(self) -> Rules | None:
@@ -75,6 +76,12 @@ class CausalLm(Component):
     def _embed_ids(self, ids: Sequence[int]) -> torch.Tensor:
         table = self.model.get_input_embeddings()
         return table(torch.tensor(list(ids), dtype=torch.int64, device=table.weight.device))
+
+    def splice(
+        self, rows: Sequence[Sequence[Any]], labels: Any = None, left: bool = False, limit: int | None = None
+    ) -> Spliced:
+        """Rows of token ids and features [N,D] as one padded batch; see `splicing.splice`."""
+        return splice(rows, labels, self._embed_ids, left, limit)
 
     def _embed(self, prompt: Sequence[Any], given: dict[str, list[torch.Tensor]], begin: bool = True) -> torch.Tensor:
         """[L,D]: text tokens embedded, media replaced by their features."""
@@ -124,18 +131,19 @@ class CausalLm(Component):
         reply: B messages (open); text: B strings; per signal kind: a list of hidden states [K,D] for each reply.
         Raises ValueError for a prompt beyond the context.
         """
-        prompts = self._prompts(ctx, message, features)
+        return self._results(ctx, self._produce(ctx, self._prompts(ctx, message, features)))
+
+    def _produce(self, ctx: Context, prompts: Sequence[torch.Tensor]) -> list[Generated]:
+        """What follows each prompt [L,D]."""
         wanted = ctx.option("max_new_tokens", self.config.max_new_tokens)
         room = [min(int(w), self.context - p.shape[0]) for w, p in zip(wanted, prompts)]
         if self.config.beams > 1:
-            made = self._beams(prompts, room)
-        else:
-            sampler = Sampler.of(ctx.option("temperature", self.config.temperature), ctx.option("top_k", self.config.top_k),
-                                 ctx.option("top_p", self.config.top_p), ctx.noise_words())  # fmt: skip
-            limits = Limits(max_new=room, stop_ids=self.stops, pad_id=self.stops[0] if self.stops else 0)
-            watch = self._streamer(ctx, len(prompts)) if ctx.streaming else None
-            made = Decoder(self.model).run(prompts, limits, sampler, self.rules, watch, ctx.check)
-        return self._results(ctx, made)
+            return self._beams(prompts, room)
+        sampler = Sampler.of(ctx.option("temperature", self.config.temperature), ctx.option("top_k", self.config.top_k),
+                             ctx.option("top_p", self.config.top_p), ctx.noise_words())  # fmt: skip
+        limits = Limits(max_new=room, stop_ids=self.stops, pad_id=self.stops[0] if self.stops else 0)
+        watch = self._streamer(ctx, len(prompts)) if ctx.streaming else None
+        return Decoder(self.model).run(prompts, limits, sampler, self.rules, watch, ctx.check)
 
     def _results(self, ctx: Context, made: Sequence[Generated]) -> dict[str, Rows]:
         replies, texts = [], []
@@ -145,8 +153,8 @@ class CausalLm(Component):
             replies.append(reply_message(parts))
             texts.append("".join(p for p in parts if isinstance(p, str)).strip())
             for kind, ids in self.spans.items():
-                states = [torch.stack(one.hidden[at : at + len(ids)]) for k, at in found if k == kind]  # type: ignore[arg-type]
-                hidden[kind].append(states)
+                runs = [one.hidden[at : at + len(ids)] for k, at in found if k == kind]
+                hidden[kind].append([torch.stack(run) for run in runs])  # type: ignore[arg-type]
         out = {"reply": ctx.rows(replies), "text": ctx.rows(texts)}
         return out | {kind: ctx.lists(groups) for kind, groups in hidden.items()}
 
@@ -154,14 +162,15 @@ class CausalLm(Component):
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _beams(self, prompts: Sequence[torch.Tensor], room: Sequence[int]) -> list[Generated]:
-        """Beam search by transformers' generate, a row at a time. Signals need hidden states, so none may be declared."""
+        """Beam search by transformers' generate, a row at a time, without signals (no hidden states)."""
         if self.spans:
             raise ValueError("beams do not go with signals; set beams: 1")
         out = []
         for prompt, n in zip(prompts, room):
-            ids = self.model.generate(inputs_embeds=prompt[None], max_new_tokens=n, num_beams=self.config.beams, do_sample=False,
-                                      eos_token_id=self.stops or None, pad_token_id=self.stops[0] if self.stops else 0,
-                                      attention_mask=torch.ones(1, prompt.shape[0], device=prompt.device, dtype=torch.int64))[0]  # fmt: skip
+            mask = torch.ones(1, prompt.shape[0], device=prompt.device, dtype=torch.int64)
+            stops = {"eos_token_id": self.stops or None, "pad_token_id": self.stops[0] if self.stops else 0}
+            beams = {"num_beams": self.config.beams, "do_sample": False, "max_new_tokens": n}
+            ids = self.model.generate(inputs_embeds=prompt[None], attention_mask=mask, **beams, **stops)[0]
             kept = []
             for token in ids.tolist():
                 if token in self.stops:
@@ -192,7 +201,7 @@ class CausalLm(Component):
 
     # learning ----------------------------------------------------------------------------------------------------
     def learn(self, ctx: Context, message: Rows, target: Rows, **features: Rows | None) -> dict[str, Rows]:
-        """Teacher forcing: loss [B] (mean cross-entropy of each target's tokens and its end), signals' hidden states."""
+        """Teacher forcing: loss [B] (mean cross-entropy of the target's tokens), signals' hidden states."""
         prompts = self._prompts(ctx, message, features)
         answers = [self._target_ids(m) for m in target.list()]
         full = [torch.cat([p, self._embed_ids(a)]) for p, a in zip(prompts, answers)]
@@ -200,7 +209,7 @@ class CausalLm(Component):
         embeds_BLD = torch.stack([F.pad(f, (0, 0, 0, longest - f.shape[0])) for f in full])
         mask_BL = torch.tensor([[1] * f.shape[0] + [0] * (longest - f.shape[0]) for f in full], device=ctx.device)
         with last_hidden(self.model) as caught:
-            logits_BLV = self.model(inputs_embeds=embeds_BLD, attention_mask=mask_BL, use_cache=False).logits
+            logits_BLV = self._forward(embeds_BLD, mask_BL)
             hidden_BLD = caught[0]
         losses = []
         found: dict[str, list[list[torch.Tensor]]] = {k: [] for k in self.spans}
@@ -212,6 +221,11 @@ class CausalLm(Component):
                 starts = [at + j for j, t in enumerate(ids) if t == run[0]]
                 found[kind].append([hidden_BLD[i, s : s + len(run)] for s in starts])
         return {"loss": ctx.rows(torch.stack(losses))} | {k: ctx.lists(g) for k, g in found.items()}
+
+    def _forward(self, embeds_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        """Logits [B,L,V] of whole sequences, padded on the right."""
+        logits: torch.Tensor = self.model(inputs_embeds=embeds_BLD, attention_mask=mask_BL, use_cache=False).logits
+        return logits
 
     def _target_ids(self, target: Any) -> list[int]:
         text = []
@@ -225,3 +239,8 @@ class CausalLm(Component):
                 text.append(part if isinstance(part, str) else "".join(self.signals[str(kind)]))
         ids = list(self.tokenizer("".join(text), add_special_tokens=False).input_ids)
         return ids + self.stops[:1]
+
+
+def _original(name: str) -> str:
+    """state-spaces' own names of Mamba's embedding."""
+    return name.replace("backbone.embedding.weight", "backbone.embeddings.weight")

@@ -20,7 +20,8 @@ CHATML = (
 Piece = str | tuple[str, int]
 
 
-def pieces(message: Message, tokenizer: Any, template: str, system: str = "", signals: dict[str, list[str]] | None = None,
+def pieces(message: Message, tokenizer: Any, template: str, system: str = "",
+           signals: dict[str, list[str]] | None = None,
            answer: bool = True) -> list[Piece]:  # fmt: skip
     """The prompt of a message. Media that the model itself produced in earlier turns (kinds in `signals`, in an
     assistant's turn) are written as the signal tokens they came from. Raises ValueError for a reply with open places.
@@ -52,7 +53,8 @@ def render(turns: Sequence[dict[str, str]], tokenizer: Any, template: str, answe
     if template == "plain" or (template == "auto" and not own):
         return "\n".join(t["content"] for t in turns)
     return str(tokenizer.apply_chat_template(
-        list(turns), tokenize=False, add_generation_prompt=answer, chat_template=CHATML if template == "chatml" else None,
+        list(turns), tokenize=False, add_generation_prompt=answer,
+        chat_template=CHATML if template == "chatml" else None,
     ))  # fmt: skip
 
 

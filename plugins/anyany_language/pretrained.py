@@ -19,7 +19,9 @@ def model_config(config: Any, assets: Assets, signals: int) -> Any:
     card = assets.json("config.json")
     if card is not None:
         sizes = dict(card.get("config", card))
-        kind = sizes.pop("model_type", None) or _type_of(card)
+        kind = sizes.pop("model_type", None) or ("mamba" if "ssm_cfg" in sizes else _type_of(card))
+        if "ssm_cfg" in sizes:
+            sizes = _state_spaces(sizes)
         return AutoConfig.for_model(kind, **sizes)
     vocab = config.vocab or 256 + 2 + signals
     heads = config.heads
@@ -27,7 +29,8 @@ def model_config(config: Any, assets: Assets, signals: int) -> Any:
         "vocab_size": vocab, "hidden_size": config.width or 512, "num_hidden_layers": config.layers,
         "num_attention_heads": heads, "num_key_value_heads": config.kv_heads or heads,
         "intermediate_size": config.mlp or 4 * (config.width or 512), "max_position_embeddings": config.context,
-        "pad_token_id": 256, "eos_token_id": 257, "bos_token_id": None,
+        "pad_token_id": 256 if vocab > 256 else None, "bos_token_id": None,
+        "eos_token_id": 257 if vocab > 257 else None,
     }  # fmt: skip
     if config.arch == "gpt2":
         sizes |= {
@@ -39,9 +42,19 @@ def model_config(config: Any, assets: Assets, signals: int) -> Any:
     if config.arch.startswith(("gemma", "qwen3")):
         sizes["head_dim"] = max(8, sizes["hidden_size"] // heads)
     try:
-        return AutoConfig.for_model(config.arch, **sizes)
+        return AutoConfig.for_model(config.arch, **{**sizes, **config.settings})
     except ValueError as error:
         raise ValueError(f"transformers has no architecture {config.arch!r}") from error
+
+
+def _state_spaces(card: dict[str, Any]) -> dict[str, Any]:
+    """The config.json of state-spaces' Mamba releases as transformers': the vocabulary is padded to a multiple."""
+    multiple = int(card.get("pad_vocab_size_multiple", 1))
+    return {
+        "hidden_size": card["d_model"], "num_hidden_layers": card["n_layer"],
+        "residual_in_fp32": card.get("residual_in_fp32", True),
+        "vocab_size": -(-int(card["vocab_size"]) // multiple) * multiple, "tie_word_embeddings": True,
+    }  # fmt: skip
 
 
 def _type_of(card: dict[str, Any]) -> str:
