@@ -42,5 +42,5 @@ class FeatureMixture(Component):
         made = []
         for row in rows:
             generator = torch.Generator().manual_seed(row)
-            made += [torch.randn(3 + row, 8, generator=generator) for _ in range(2)]
+            made += [torch.randn(3 + row, making.sizes["width"], generator=generator) for _ in range(2)]
         return {"features": Rows(made, counts=[2] * len(rows))}

@@ -5,8 +5,9 @@ A case gets a pack (config, inputs, `component`, `call`) and returns its outputs
 
 from __future__ import annotations
 
-from anyany_vision import parity_encoders, parity_llava, parity_pix2struct, parity_vit
+from anyany_vision import parity_encoders, parity_imagebind, parity_llava, parity_pix2struct, parity_vit
 
-CASES = {**parity_vit.CASES, **parity_llava.CASES, **parity_encoders.CASES, **parity_pix2struct.CASES}
-LAYOUTS = {**parity_vit.LAYOUTS, **parity_llava.LAYOUTS, **parity_encoders.LAYOUTS, **parity_pix2struct.LAYOUTS}
-TOLERANCES = {**parity_llava.TOLERANCES}
+_PARTS = (parity_vit, parity_llava, parity_encoders, parity_pix2struct, parity_imagebind)
+CASES = {key: case for part in _PARTS for key, case in part.CASES.items()}
+LAYOUTS = {key: layout for part in _PARTS for key, layout in part.LAYOUTS.items()}
+TOLERANCES = {**parity_llava.TOLERANCES, **parity_imagebind.TOLERANCES}
