@@ -89,7 +89,7 @@ class weights_errors:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if not isinstance(error, WeightsError):
             return
-        node = getattr(error, "node", None)
+        node = str(getattr(error, "node", ""))
         mark = self.graph.nodes[node].mark if node in self.graph.nodes else None
         found = problem(error.code, error.message, help=error.help, mark=mark,
                         path=f"nodes.{node}.weights" if node else "")  # fmt: skip
@@ -137,8 +137,13 @@ class Pipeline:
         items: mappings of inputs, with an optional "id" (else the position) and "with" (per-item options).
         batch: items that run together (32). A chunk is read ahead while another runs.
         """
-        made = (self.item(raw, str(raw.get("id", n))) for n, raw in enumerate(items))
-        return self.run(made, batch=batch)
+        return self.run((self._numbered(raw, n) for n, raw in enumerate(items)), batch=batch)
+
+    def _numbered(self, raw: Any, number: int) -> Item:
+        if not isinstance(raw, Mapping):
+            text = f"item {number} is a {type(raw).__name__}, not a mapping of inputs"
+            raise CallError([problem("E909", text, help='write {"prompt": ...}')])
+        return self.item(raw, str(raw.get("id", number)))
 
     def run(self, items: Iterable[Item], *, batch: int | None = None, recorder: Recorder | None = None,
             emit: Callable[[str, str, str], None] | None = None,

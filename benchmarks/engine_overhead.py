@@ -54,9 +54,8 @@ def main() -> None:
         made[nodes] = measure(lambda pipe=pipe: pipe(x="a"))
     whole, bare = made[NODES], made[0]
     print(f"pipe() on {NODES} no-op nodes: best {min(whole):.1f} us, median {statistics.median(whole):.1f} us")
-    print(
-        f"  all of it, a node:        best {min(whole) / NODES:.1f} us, median {statistics.median(whole) / NODES:.1f} us"
-    )
+    best, median = min(whole) / NODES, statistics.median(whole) / NODES
+    print(f"  all of it, a node:        best {best:.1f} us, median {median:.1f} us")
     print(f"  without the call's own:   best {(min(whole) - min(bare)) / NODES:.1f} us a node")
     graph = chain(NODES)
     components = Components(graph, overrides={n: Nothing() for n in graph.nodes})

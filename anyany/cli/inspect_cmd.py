@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
                   "flops": r.flops, "input": r.input, "note": r.note or None} for r in rows]  # fmt: skip
         print(json.dumps({"name": graph.name, "nodes": nodes}, ensure_ascii=False))
         return 0
-    table = [("node", "component", "call", "parameters", "FLOPs", "for", "remarks")]
+    table: list[tuple[str, ...]] = [("node", "component", "call", "parameters", "FLOPs", "for", "remarks")]
     for r in rows:
         parameters = "–" if r.parameters is None else f"{r.parameters:,}"
         table.append((r.node, r.component, r.call or "–", parameters, _flops(r.flops), r.input or "–", r.note))

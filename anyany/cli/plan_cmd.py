@@ -49,7 +49,12 @@ def _object(plan: Plan, table: list[Predicted]) -> dict[str, Any]:
     known = {p.node: p for p in table}
     for step in plan.steps:
         p = known[step.node.owner]
-        node = {"node": step.name, "component": step.node.card.name, "call": step.call_name, "owner": p.node}
+        node: dict[str, Any] = {
+            "node": step.name,
+            "component": step.node.card.name,
+            "call": step.call_name,
+            "owner": p.node,
+        }
         node |= {"mapped": list(step.stack), "maybe": step.node.maybe, "device": p.device, "dtype": p.dtype or None}
         nodes.append({**node, "bytes": p.bytes if step.name == p.node else 0, "weights": p.source or None})
     total, unknown = sum(p.bytes or 0 for p in table), [p.node for p in table if p.bytes is None]
@@ -61,7 +66,7 @@ def _lines(plan: Plan, table: list[Predicted]) -> list[str]:
     from anyany.report.table import align_columns
 
     known = {p.node: p for p in table}
-    rows = [("node", "component", "call", "device", "dtype", "weights", "from", "remarks")]
+    rows: list[tuple[str, ...]] = [("node", "component", "call", "device", "dtype", "weights", "from", "remarks")]
     for step in plan.steps:
         p = known[step.node.owner]
         own = step.name == p.node

@@ -45,7 +45,7 @@ def elements(state: State, step: Step) -> list[Key]:
         if port.depth == deep and held is not None and len(held) < len(keys):
             there = set(held)
             kept = [k for k in keys if k in there]
-            keys = held if kept == held else kept  # type: ignore[assignment]
+            keys = held if kept == held else kept
         elif port.depth < deep:
             there = set(held or ())
             kept = [k for k in keys if k[: port.depth] in there]

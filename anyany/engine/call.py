@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from anyany.engine.context import Cancelled, Context
 from anyany.engine.failures import Failure, failure_of, is_out_of_memory
 from anyany.engine.rows import Key, Rows
 from anyany.engine.state import State
+
+PREPARERS = 4
 
 
 @dataclass(eq=False, slots=True)
@@ -47,9 +50,12 @@ class Watcher(Protocol):
 class Host(Protocol):
     """What a step needs from the run around it."""
 
-    watcher: Watcher
-    emit: Callable[[str, str, str], None] | None
-    stop: Callable[[], bool] | None
+    @property
+    def watcher(self) -> Watcher: ...
+    @property
+    def emit(self) -> Callable[[str, str, str], None] | None: ...
+    @property
+    def stop(self) -> Callable[[], bool] | None: ...
 
     def ready(self, step: Step) -> Ready: ...
 
@@ -82,7 +88,12 @@ def run_step(host: Host, state: State, step: Step) -> None:
             state.purge()
             run_step(host, state, step)
             return
-    _run_batches(_Call(host, state, step, ready, keys, _moved(step, ready, aligned)))
+    moved = _moved(state, step, ready, aligned)
+    if state.stale:
+        state.purge()
+        run_step(host, state, step)
+        return
+    _run_batches(_Call(host, state, step, ready, keys, moved))
 
 
 def _run_batches(call: _Call) -> None:
@@ -139,8 +150,8 @@ def _run_simple(host: Host, state: State, step: Step) -> bool:
             raise
         return False  # the long way runs it again and finds the item at fault
     host.watcher.called(step, start, perf_counter(), len(keys))
-    for port in step.outs:
-        state.slots[port.slot] = results.keyed(outputs[port.name], keys)
+    for out in step.outs:
+        state.slots[out.slot] = results.keyed(outputs[out.name], keys)
     return True
 
 
@@ -149,7 +160,8 @@ def _batches(step: Step, aligned: Mapping[str, Aligned], count: int) -> list[lis
     loose = [p.name for p in step.rows if aligned[p.name].present is not None]
     if loose:
         patterns = [tuple(n for n in loose if i in (aligned[n].present or ())) for i in range(count)]
-    value, axes, kind = None, (), ""
+    value, kind = None, ""
+    axes: tuple[str, ...] = ()
     if step.main is not None and step.main.mode == "map" and aligned[step.main.name].present is None:
         main = aligned[step.main.name]
         axes, kind = step.call.takes[step.main.name].axes, step.main.kind
@@ -158,17 +170,30 @@ def _batches(step: Step, aligned: Mapping[str, Aligned], count: int) -> list[lis
     return cut(step.call.batching, count, patterns=patterns, value=value, axes=axes, kind=kind)
 
 
-def _moved(step: Step, ready: Ready, aligned: Mapping[str, Aligned]) -> dict[str, Aligned]:
+def _moved(state: State, step: Step, ready: Ready, aligned: Mapping[str, Aligned]) -> dict[str, Aligned]:
     """Each edge moved to the component's device and dtype, once and before any batch is cut."""
     moved = {}
     for port in step.rows:
         a = aligned[port.name]
         rows = a.rows
         if ready.prepare is not None and port is step.main:
-            rows = Rows([ready.prepare(v) for v in rows], keys=rows.keys)
+            rows = _prepared(state, step, ready.prepare, rows)
         rows = rows.to(ready.device, ready.dtype if port.moves_dtype else None)
         moved[port.name] = a if rows is a.rows else Aligned(rows, a.spans, a.present)
     return moved
+
+
+def _prepared(state: State, step: Step, prepare: Callable[[Any], Any], rows: Rows) -> Rows:
+    """The main port's values prepared in worker threads; what cannot be prepared fails its item alone."""
+    values: list[Any] = []
+    with ThreadPoolExecutor(max_workers=PREPARERS, thread_name_prefix="prepare") as pool:
+        for key, future in zip(rows.keys or (), [pool.submit(prepare, v) for v in rows]):
+            try:
+                values.append(future.result())
+            except Exception as error:
+                state.fail(key[0], failure_of(error, step.name))
+                values.append(None)
+    return Rows(values, keys=rows.keys)
 
 
 def _narrowed(aligned: Mapping[str, Aligned], order: Sequence[int]) -> dict[str, Aligned]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
@@ -54,6 +55,9 @@ def load_value(kind: str, value: Any, facets: Mapping[str, Any]) -> Any:
     """A file or a value of an input as the value that a port with these facets takes. Raises MediaError."""
     from anyany import media
 
+    own = plugin_function(kind, "load") if type(value) is FilePath else None
+    if own is not None:
+        return own(value.path, facets, media.Limits())
     if type(value) is FilePath:
         return media.load(kind, value.path, facets)
     return media.meet(kind, value, facets) if facets or kind in REGION_KINDS else value
@@ -63,3 +67,19 @@ def _name(kind: str, value: Any, facets: Mapping[str, Any]) -> _Name | None:
     if type(value) is not FilePath:
         return None
     return kind, value.path, tuple(sorted(facets.items(), key=str))
+
+
+def plugin_function(kind: str, what: str) -> Any:
+    """The function with which a plugin's own kind is loaded or saved ("load", "save"); None for built-in kinds."""
+    from anyany.kinds.builtin import KINDS
+
+    if kind in KINDS:
+        return None
+    from anyany.registry import default_registry
+
+    found = default_registry().kinds().get(kind)
+    place = getattr(found, what, "")
+    if not place:
+        return None
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

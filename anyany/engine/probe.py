@@ -129,7 +129,7 @@ def _single_pass(node: Node, component: Any) -> tuple[Callable[[], Any], str] | 
         found = probe(node.call_name)
         if found is not None:
             return found, getattr(found, "__doc__", None) or "one pass"
-    model = getattr(component, "model", None)
+    model: Any = getattr(component, "model", None)
     if node.card.role == "backbone" and hasattr(model, "get_input_embeddings"):
         tokens = 64
         width = model.get_input_embeddings().weight.shape[1]

@@ -167,9 +167,15 @@ class FillReply(Reader):
                     state.fail(key[0], Failure(code="E606", message=text))
                     break
                 found = [index.get((*key, i)) for i in range(places)]
+                self._note_removed(state, kind, found.count(None))
                 message = message.fill(kind, [None if i is None else rows[i] for i in found])
             out.append(_drop(message, self.keep))
         return Rows(out, keys=replies.keys)
+
+    def _note_removed(self, state: State, kind: str, count: int) -> None:
+        if count and isinstance(self.reply, Slot):
+            note = (self.reply.name[0], f"an unfilled {kind} place of the reply was removed")
+            state.notes[note] = state.notes.get(note, 0) + count
 
 
 class Wrap(Reader):

@@ -5,6 +5,7 @@ Everything here is a pure function of (items, plan, seed), whatever threads do. 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -43,6 +44,7 @@ class Runner:
         self._ready: dict[Step, Ready] = {}
         self._base: State | None = None
         self._based: set[str] = set()
+        self._lock = threading.Lock()
 
     # components --------------------------------------------------------------------------------------------------
     def ready(self, step: Step) -> Ready:
@@ -66,6 +68,9 @@ class Runner:
                     break
                 self._step(state, step)
             found = self._outputs(state)
+        for (node, text), count in state.notes.items():
+            notes = self.watcher.node(node).notes
+            notes[text] = notes.get(text, 0) + count
         share = (perf_counter() - start) / max(1, len(items))
         results = []
         for n, item in enumerate(items):
@@ -114,7 +119,8 @@ class Runner:
             state.noise = own
 
     def _copy(self, state: State, step: Step) -> None:
-        base = self._base_for(step)
+        with self._lock:
+            base = self._base_for(step)
         if base.errors:
             for i in state.live:
                 state.fail(i, base.errors[0])

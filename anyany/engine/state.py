@@ -21,11 +21,12 @@ class State:
     """One chunk. Slots are keyed by compiled sources or by (node, port); keys are shared list objects where equal.
 
     ids: identity of each item. options: per item, node -> option -> value. defaulted: per item, the names of inputs
-    that took their default.
+    that took their default. notes: what the summary should tell, by node, with how often.
     """
 
     __slots__ = (
-        "defaulted", "errors", "extents", "ids", "live", "loader", "noise", "options", "slots", "stale", "universes",
+        "defaulted", "errors", "extents", "ids", "live", "loader", "noise", "notes", "options", "slots", "stale",
+        "universes",
     )  # fmt: skip
 
     def __init__(self, ids: Sequence[str], seed: int, loader: Loader) -> None:
@@ -39,6 +40,7 @@ class State:
         self.errors: dict[int, Failure] = {}
         self.options: list[Mapping[str, Mapping[str, Any]]] | None = None
         self.defaulted: list[frozenset[str]] | None = None
+        self.notes: dict[tuple[str, str], int] = {}
         self.stale = False
 
     # keys --------------------------------------------------------------------------------------------------------

@@ -109,8 +109,6 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 
 def _drawing(plan: Plan) -> str:
     """The graph as SVG."""
-    try:
-        from anyany.spec.draw import svg
-    except ImportError:
-        return ""
+    from anyany.spec.draw import svg
+
     return f'<div class="graph">{svg(plan.graph)}</div>'

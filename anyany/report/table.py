@@ -13,7 +13,7 @@ HEAD = ("node", "component", "rows", "calls", "seconds", "weights", "remarks")
 def table_rows(plan: Plan, recorder: Recorder) -> list[tuple[str, ...]]:
     """One row for each node of the graph, in order; `HEAD` names the columns."""
     planned = {s.name for s in plan.steps}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in plan.graph.order:
         node = plan.graph.nodes[name]
         stats = recorder.nodes.get(name, NodeStats())

@@ -26,11 +26,11 @@ def trace_events(recorder: Recorder) -> list[dict[str, Any]]:
             done[span.lane] = done.get(span.lane, 0) + int(span.args["rows"])
             end = round((span.stop - recorder.began) * 1e6, 1)
             events.append({"name": "rows", "ph": "C", "pid": 1, "ts": end, "args": dict(done)})
-    names = [{"name": "process_name", "ph": "M", "pid": 1, "args": {"name": "anyany"}}]
+    names: list[dict[str, Any]] = [{"name": "process_name", "ph": "M", "pid": 1, "args": {"name": "anyany"}}]
     threads = {thread: i for i, thread in enumerate(dict.fromkeys(t for t, _ in lanes))}
-    for (thread, lane), number in lanes.items():
-        name = f"{lane} (thread {threads[thread]})"
-        names.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": number, "args": {"name": name}})
+    for (thread, of), number in lanes.items():
+        told = {"name": f"{of} (thread {threads[thread]})"}
+        names.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": number, "args": told})
     return names + sorted(events, key=lambda e: e["ts"])
 
 

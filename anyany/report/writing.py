@@ -13,6 +13,7 @@ from typing import Any
 
 from anyany.engine.failures import Failure
 from anyany.engine.items import Result
+from anyany.engine.loading import plugin_function
 from anyany.engine.plan import Wanted
 from anyany.media.errors import MediaError
 
@@ -72,7 +73,8 @@ class Writer:
             return {"kind": kind, "items": items}
         from anyany import media
 
-        path = os.path.abspath(media.save(kind, value, stem))
+        own = plugin_function(kind, "save")
+        path = os.path.abspath(media.save(kind, value, stem) if own is None else own(value, stem))
         if kind == "text":
             return {"kind": kind, "text": value}
         if kind == "message":

@@ -173,11 +173,11 @@ class Loop(Plain):
 
 
 class Sums(Plain):
-    """Prepared values (their lengths) added to nothing."""
+    """Prepared values: their lengths; `-` has none."""
 
     @staticmethod
     def prepare_run(config: Any, assets: Any) -> Any:
-        return len
+        return measured
 
     def run(self, ctx: Context, text: Rows) -> dict[str, Rows]:
         return {"text": ctx.rows([f"n{n}" for n in text])}
@@ -188,6 +188,13 @@ class Liar(Plain):
 
     def run(self, ctx: Context, text: Rows) -> dict[str, Rows]:
         return {"text": ctx.rows(["one"] * (len(text) + 1))}
+
+
+def measured(text: str) -> int:
+    """The length of a text; fails for `-`."""
+    if text == "-":
+        raise ValueError("- cannot be measured")
+    return len(text)
 
 
 def _card(name: str, takes: dict[str, Port], gives: dict[str, Port], **more: Any) -> Any:

@@ -163,3 +163,14 @@ def test_a_spec_may_be_a_mapping() -> None:
         "anyany": 1, "inputs": {"t": "text"}, "nodes": {"s": {"use": "et/sift", "in": "t"}}, "outputs": {"out": "s"},
     }  # fmt: skip
     assert load(spec, registry=registry())(t="a") == {"out": "a"}
+
+
+def test_what_cannot_be_prepared_fails_its_item_alone() -> None:
+    p = pipe("""
+        inputs: {t: text}
+        nodes: {s: {use: et/sums, in: t}}
+        outputs: {out: s}
+    """)
+    results = list(p.map([{"t": "abc"}, {"t": "-"}, {"t": "de"}]))
+    assert [r.outputs.get("out") for r in results] == ["n3", None, "n2"]
+    assert results[1].error is not None and "cannot be measured" in results[1].error.message

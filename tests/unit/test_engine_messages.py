@@ -48,6 +48,21 @@ def test_the_backbone_decides_what_is_drawn_and_a_branch_that_nobody_needs_is_ne
     assert {"lin", "draw"} <= set(p.components._built)
 
 
+def test_a_place_without_a_value_is_removed_and_the_summary_says_so() -> None:
+    p = pipe("""
+        inputs: {prompt: message, t: "text*"}
+        nodes:
+          think: {use: et/think, in: {message: prompt}}
+          none: {use: et/sift, in: "prompt.text"}
+          draw: {use: et/paint, in: think.image, when: none}
+        outputs:
+          reply: {fill: think.reply, image: draw}
+          t: t
+    """)
+    assert p(prompt="draw x", t=[])["reply"].parts == ("draw x|0|",)
+    assert p.recorder.nodes["think"].notes == {"an unfilled image place of the reply was removed": 1}
+
+
 def test_files_in_a_message_are_decoded_to_the_facets_of_the_port(tmp_path: Path) -> None:
     from anyany import media
 
