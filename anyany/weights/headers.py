@@ -132,7 +132,8 @@ def read_layout(path: str, *, allow_pickle: bool = False) -> tuple[Layout, str]:
 
 def _files_in(path: str) -> list[str]:
     """Names of a folder's files; of a pipeline, those of its parts' folders too."""
-    names, folders = [], []
+    names: list[str] = []
+    folders: list[str] = []
     for entry in os.scandir(path):
         (folders if entry.is_dir() else names).append(entry.name)
     if PIPELINE in names:
