@@ -1,6 +1,6 @@
-"""Cards of adapters/feature-mixture, adapters/im2text and adapters/anyres. Torch-free.
+"""Cards of adapters/feature-mixture, adapters/im2text, adapters/anyres and adapters/grouping. Torch-free.
 
-Implementations: feature_mixture.py, im2text.py, anyres.py.
+Implementations: feature_mixture.py, im2text.py, anyres.py, grouping.py.
 """
 
 from __future__ import annotations
@@ -104,4 +104,40 @@ ANYRES = card(
     impl="anyany_adapters.anyres:Anyres",
 )
 
-CARDS: list[Card] = [MIXTURE, IM2TEXT, ANYRES]
+
+class GroupingConfig(Config):
+    """NExT-GPT's grouping projector; defaults are the released one's."""
+
+    inputs: int | None = option(None, low=1, doc="width taken (solved from the neighbour when not given)")
+    outputs: int | None = option(None, low=1, doc="width given (solved from the neighbour when not given)")
+    inner: int = option(512, low=2, doc="width inside")
+    heads: int = option(8, low=1, doc="attention heads")
+    depths: tuple[int, ...] = option((6, 3, 3), doc="blocks of each stage")
+    groups: tuple[int, ...] = option((64, 8, 0), doc="groups that each stage makes (0: none)")
+
+
+def grouping_calls(config: Any, facts: Any) -> dict[str, Call]:
+    known_in = config.inputs or facts.known("inputs") or var("inputs", 1024)
+    known_out = config.outputs or facts.known("outputs") or var("outputs", 512)
+    made = [g for g in config.groups if g]
+    return {
+        "group": Call(
+            takes={"features": Port("features|embedding", "... D", D=known_in, doc="tokens of a medium, or one")},
+            gives={"features": Port("features", "G E", G=made[-1] if made else None, E=known_out, doc="its groups")},
+        )
+    }
+
+
+GROUPING = card(
+    "adapters/grouping",
+    role="adapter",
+    about="Any number of tokens of a medium becomes a few, each token going to its best group.",
+    source="NExT-GPT (Wu et al. 2024, arXiv 2309.05519); GroupViT (Xu et al. 2022, arXiv 2202.11094)",
+    config=GroupingConfig,
+    calls=grouping_calls,
+    facts=Facts(inputs=[tensor("*in_fc.weight", axis=1)], outputs=[tensor("*out_fc.weight", axis=0)]),
+    tiny={"inner": 16, "heads": 2, "depths": (1, 1, 1), "groups": (6, 3, 0)},
+    impl="anyany_adapters.grouping:Grouping",
+)
+
+CARDS: list[Card] = [MIXTURE, IM2TEXT, ANYRES, GROUPING]

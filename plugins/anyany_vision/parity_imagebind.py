@@ -1,6 +1,6 @@
 """Parity of vision/imagebind: vision, audio and text, NExT-GPT's way of reading it, and the filter banks.
 
-Packs: component `nextgpt_input`, families `imagebind_vision_audio_text` and `imagebind_audio_melspec`.
+NExT-GPT's projectors too. Packs: component `nextgpt_input`.
 """
 
 from __future__ import annotations
@@ -38,15 +38,42 @@ def melspec(pack: Any) -> dict[str, Any]:
     return out
 
 
-def imagebind_layout(released: Any) -> None:
-    """imagebind_huge, all six modalities."""
-    released.take("vision/imagebind", {})
+def projectors(pack: Any) -> dict[str, Any]:
+    """Family `input_projectors`: linear, two layers, and the grouping projector."""
+    c, given = pack.config, pack.inputs
+    widths = {"inputs": c["din"], "outputs": c["dout"]}
+    linear = pack.component("adapters/linear", widths, prefix="linear.").component
+    mlp = pack.component("adapters/mlp", widths, prefix="mlp.layer.").component
+    group = pack.component("adapters/grouping", {
+        **widths, "inner": c["inner"], "heads": c["heads"][0], "depths": c["depths"], "groups": c["groups"],
+    }, prefix="group.").component  # fmt: skip
+    return {
+        "linear": linear.layers(given["embedding"]), "mlp": mlp.layers(given["embedding"]),
+        "group_one_token": group.grouped(given["embedding"]), "group_many_tokens": group.grouped(given["tokens"]),
+    }  # fmt: skip
+
+
+def nextgpt_layout(released: Any) -> None:
+    """imagebind_huge with all six modalities; NExT-GPT's projectors, of the first release and the current one."""
+    shapes, prefix = released.shapes, "model.mm_input_projector."
+    if "llama_proj.weight" in shapes:
+        outputs, inputs = shapes["llama_proj.weight"]
+        released.take("adapters/linear", {"inputs": inputs, "outputs": outputs}, prefix="llama_proj.")
+    elif f"{prefix}in_fc.weight" in shapes:
+        c = released.config
+        released.take("adapters/grouping", {
+            "inputs": shapes[f"{prefix}in_fc.weight"][1], "outputs": shapes[f"{prefix}out_fc.weight"][0],
+            "inner": c["inner"], "heads": c["heads"], "depths": c["depths"], "groups": c["group_tokens"],
+        }, prefix=prefix)  # fmt: skip
+    else:
+        released.take("vision/imagebind", {})
 
 
 CASES = {
     ("nextgpt_input", "imagebind_vision_audio_text"): encoders,
     ("nextgpt_input", "imagebind_audio_melspec"): melspec,
+    ("nextgpt_input", "input_projectors"): projectors,
 }
-LAYOUTS = {"nextgpt_input": imagebind_layout}
+LAYOUTS = {"nextgpt_input": nextgpt_layout}
 TOLERANCES = {("nextgpt_input", "imagebind_audio_melspec"): {"*": 2e-3}}
 """Log-mel values near silence are sensitive; 2e-3 is the packs' own statement."""
