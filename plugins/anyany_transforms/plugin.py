@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from anyany.api.v1 import Call, Card, Config, Port, card, hookimpl, option, var
+from anyany_transforms import search_cards
 
 PARTS = "text|image|audio|video|message"
 
@@ -96,4 +97,4 @@ CONCATENATE = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [PICK, FIRST, MESSAGE, MEAN, CONCATENATE]
+    return [PICK, FIRST, MESSAGE, MEAN, CONCATENATE, *search_cards.CARDS]
