@@ -97,7 +97,7 @@ def resampler_calls(config: Any, facts: Any) -> dict[str, Call]:
         "encode": Call(
             takes={
                 "features": Port("features?", "N D", D=taken, doc="a picture's features"),
-                "frames": Port("features*?", "N D", D=taken, doc="instead: the features of a film's frames"),
+                "frames": Port("features*?", "N D", D=taken, doc="the features of a film's frames"),
             },
             gives={"latents": Port("features", "M E", M=config.latents, E=given, doc="the medium, of one length")},
         )

@@ -95,13 +95,15 @@ class PerceiverResampler(Component):
         return self.resample(torch.stack(rows)).unflatten(0, tuple(x_BKFND.shape[:2]))
 
     def encode(self, ctx: Context, features: Rows | None = None, frames: Rows | None = None) -> dict[str, Rows]:
-        """features: B pictures [N,D], or frames: B lists of [N,D]. latents: [B,M,E].
+        """features: B pictures [N,D]; frames: B lists of [N,D]; with both, the picture comes first. latents: [B,M,E].
 
         Raises ValueError without either, or for a film without frames.
         """
-        if (features is None) == (frames is None):
-            raise ValueError("the resampler takes either `features` or `frames`")
-        given = frames.groups() if features is None else [[f] for f in features]  # type: ignore[union-attr]
+        if features is None and frames is None:
+            raise ValueError("the resampler takes `features` or `frames`; neither was given")
+        given = [list(g) for g in frames.groups()] if frames is not None else [[] for _ in ctx.keys]
+        if features is not None:
+            given = [[first, *rest] for first, rest in zip(features, given)]
         if not all(given):
             raise ValueError("a film without frames")
         places = [key[-1] if len(key) > 1 else 0 for key in ctx.keys]

@@ -78,7 +78,7 @@ class Mab(_Block):
 
     def rename(self, name: str) -> str:
         """The authors' names lie bare."""
-        return f"block.{name}"
+        return name if name.startswith("block.") else f"block.{name}"
 
     def attend(self, ctx: Context, features: Rows, keys: Rows) -> dict[str, Rows]:
         """features: B sets [Q,D]; keys: B sets [K,F]. Gives B sets [Q,E]."""

@@ -39,6 +39,8 @@ def model_config(config: Any, assets: Assets, signals: int) -> Any:
             "n_head": heads,
             "n_positions": config.context,
         }
+    if config.arch == "mamba" and config.mlp is None:
+        del sizes["intermediate_size"]  # its inner width is `expand` x the width
     if config.arch.startswith(("gemma", "qwen3")):
         sizes["head_dim"] = max(8, sizes["hidden_size"] // heads)
     try:
