@@ -33,7 +33,7 @@ bench: $(READY)
 	for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
 
 parity: $(READY)
-	$(BIN)/python -m anyany.testing.parity $(PACKS)
+	$(BIN)/python -m anyany.testing.parity $(PACKS) $(if $(LAYOUTS),--layouts $(LAYOUTS))
 
 mini: $(READY)
 	$(BIN)/python -m anyany_mini.train all

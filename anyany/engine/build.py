@@ -160,7 +160,7 @@ def build_component(node: Node, reach: Any = None, device: str | None = None) ->
     stores, folder = _open(node, sources, reach)
     dtype = dtype_of(node, place, stores)
     build = Build(node=node.name, sizes=node.sizes, facts=node.facts, assets=Assets(folder), device=place,
-                  dtype=dtype)  # fmt: skip
+                  dtype=dtype, skip=node.skip)  # fmt: skip
     kind = implementation(node)
     component = _construct(kind, node, build)
     if isinstance(component, torch.nn.Module):

@@ -41,6 +41,7 @@ class Build:
 
     sizes:  solved variables of its ports (None: no end knows). facts: values read from the checkpoint.
     assets: small files beside the weights. device and dtype are where the weights will live (never move them yourself).
+    skip: globs of the spec over names of tensors that may be left in the file (for components with a `load`).
     """
 
     node: str
@@ -49,6 +50,7 @@ class Build:
     assets: Assets = field(default_factory=lambda: Assets(None))
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    skip: tuple[str, ...] = ()
 
 
 class Component(nn.Module):

@@ -67,7 +67,9 @@ class Clip(Component):
             left += ["vision_model.*", "visual_projection.*", "logit_scale"]
         if not self.config.projection:
             left.append("visual_projection.*")
-        load_strict(self, as_transformers(stores), ignores=left, dtype=build.dtype, device=build.device)
+        load_strict(
+            self, as_transformers(stores), ignores=left, skip=build.skip, dtype=build.dtype, device=build.device
+        )
 
     # pictures ----------------------------------------------------------------------------------------------------
     def ready(self, images: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -41,6 +41,7 @@ class Dino(Component):
     def __init__(self, config: Any, build: Build) -> None:
         super().__init__(config, build)
         card = build.assets.json("config.json") or {}
+        card = card if "hidden_size" in card else {}  # timm's says nothing of sizes
         seen = build.assets.json("preprocessor_config.json") or {}
         self.mean, self.std = seen.get("image_mean", config.mean), seen.get("image_std", config.std)
         self.sizes = dict(card) or _sizes(config)

@@ -89,8 +89,12 @@ CLIP = card(
     ),
     tiny={"resolution": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2, "shared": 24, "text_width": 32,
           "text_layers": 2, "text_heads": 2, "vocab": 258, "context": 128},
-    presets={"llava": {"towers": "image", "projection": False, "layer": -2, "fit": "pad", "resolution": 336,
-                       "patch": 14, "width": 1024, "layers": 24, "heads": 16}},
+    presets={
+        "large": {"patch": 14, "width": 1024, "layers": 24, "heads": 16, "shared": 768, "text_width": 768,
+                  "text_heads": 12},
+        "large-336": {"resolution": 336, "patch": 14, "width": 1024, "layers": 24, "heads": 16, "shared": 768,
+                      "text_width": 768, "text_heads": 12},
+    },
     impl="anyany_vision.clip:Clip",
 )  # fmt: skip
 

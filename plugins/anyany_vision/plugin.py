@@ -78,6 +78,12 @@ VIT = card(
         width=[json("config.hidden_size"), json("hidden_size"), tensor("*cls_token", axis=2)],
     ),
     tiny={"resolution": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2},
+    presets={
+        "tiny16": {"width": 192, "heads": 3},
+        "small": {"width": 384, "heads": 6},
+        "large": {"width": 1024, "layers": 24, "heads": 16},
+        "huge": {"width": 1280, "layers": 32, "heads": 16, "patch": 14},
+    },
     impl="anyany_vision.vit:Vit",
 )
 

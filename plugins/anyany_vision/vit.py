@@ -38,6 +38,7 @@ class Vit(Component):
     def __init__(self, config: Any, build: Build) -> None:
         super().__init__(config, build)
         card = build.assets.json("config.json") or {}
+        card = card if "hidden_size" in card.get("config", card) else {}  # timm's says nothing of sizes
         sizes = card.get("config", card) or _sizes(config)
         if config.resolution < config.patch:
             raise ValueError(f"resolution {config.resolution} is smaller than a patch of {config.patch} pixels")

@@ -18,6 +18,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"options": {"preset": "tiny", "signals": {"image": 2, "audio": 1}}},
     ],
     "image_heads/diffusion": [{"calls": ("image",)}],
+    "transforms/index": [{"calls": ("add",)}],  # `find` reads what earlier calls wrote
 }
 OURS = [
     card["name"]
