@@ -120,7 +120,7 @@ def _told(error: Exception) -> tuple[str, str, str | None]:
         what = f"`{error.filename}`" if error.filename is not None else "a file"
         return "E807", f"{what} cannot be used: {error.strerror}", "mend its permissions or free space"
     if isinstance(error, MemoryError):
-        return "E807", "the memory of this machine is not enough", "run fewer items at a time, or a smaller profile"
+        return "E608", "the memory of this machine is not enough", "run fewer items at a time, or a smaller profile"
     help = "run it again with ANYANY_DEBUG=1 for the traceback to report"
     return "E810", f"internal error, please report: {type(error).__name__}: {text}", help
 
