@@ -11,6 +11,7 @@ from anyany.api.v1 import Call, Card, Config, Port, card, hookimpl, option, var
 from anyany_transforms import search_cards
 
 PARTS = "text|image|audio|video|message"
+WITHIN = ("image", "audio", "video", "boxes", "points", "mask")
 
 
 class PickConfig(Config):
@@ -64,7 +65,8 @@ MESSAGE = card(
     role="transform",
     about="Texts, media and messages become one message, in order; with `roles`, a turn each.",
     config=MessageConfig,
-    calls=_one("join", {"values": Port(f"{PARTS}*", doc="what to say, in order")}, {"message": Port("message")}),
+    calls=_one("join", {"values": Port(f"{PARTS}*", native=WITHIN, doc="what to say, in order")},
+               {"message": Port("message")}),
     impl="anyany_transforms.message:JoinMessage",
     weights=False,
     tiny={},

@@ -21,8 +21,8 @@ IMAGE = [90, 91, 92, 93]
 def model_of(arch: str, device: str) -> nn.Module:
     sizes = {
         "hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "n_embd": WIDTH, "num_key_value_heads": 2, "vocab_size": VOCAB, "max_position_embeddings": 256, "pad_token_id": 0,
-        "bos_token_id": 1, "eos_token_id": 2, "n_layer": 2, "n_head": 4, "n_positions": 256,
+        "n_embd": WIDTH, "num_key_value_heads": 2, "vocab_size": VOCAB, "max_position_embeddings": 256,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "n_layer": 2, "n_head": 4, "n_positions": 256,
     }  # fmt: skip
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(arch, **sizes)).eval()
