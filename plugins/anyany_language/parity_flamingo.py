@@ -83,12 +83,12 @@ def vision_tokens(pack: Any) -> dict[str, Any]:
     """OpenCLIP's tower: patch tokens without the last norm, and the pooled class token."""
     m = pack.config["model"]
     built = pack.component("vision/clip", {
-        "towers": "vision", "resolution": m["image_size"], "patch": m["patch_size"], "width": m["width"],
-        "layers": m["layers"], "heads": m["heads"], "mlp": int(m["width"] * m["mlp_ratio"]), "embed": m["output_dim"],
-        "activation": "quick_gelu" if pack.config["quick_gelu"] else "gelu",
+        "towers": "image", "resolution": m["image_size"], "patch": m["patch_size"], "width": m["width"],
+        "layers": m["layers"], "heads": m["heads"], "mlp": int(m["width"] * m["mlp_ratio"]), "shared": m["output_dim"],
+        "act": "quick_gelu" if pack.config["quick_gelu"] else "gelu",
     }).component  # fmt: skip
-    found = built.look(pack.inputs["image"])
-    return {"tokens": found["tokens"], "pooled": found["pooled"]}
+    states = built.hidden(pack.inputs["image"], built.count)
+    return {"tokens": built.patches(states), "pooled": built.pooled(states)[1]}
 
 
 def layout(released: Any) -> None:
@@ -99,6 +99,12 @@ def layout(released: Any) -> None:
             "inputs": c["dim"], "depth": c["depth"], "dim_head": c["dim_head"], "heads": c["heads"],
             "latents": c["num_latents"],
         }, prefix="perceiver.")  # fmt: skip
+        return
+    if "image_size" in c:
+        released.take("vision/clip", {
+            "towers": "image", "resolution": c["image_size"], "patch": c["patch_size"], "width": c["width"],
+            "layers": c["layers"], "heads": c["heads"], "shared": c["output_dim"],
+        }, prefix="vision_encoder.")  # fmt: skip
         return
     first = next(n for n in shapes if n.endswith("attn_gate"))
     prefix = first.removesuffix("attn_gate")

@@ -1,6 +1,6 @@
-"""Parity of vision/clip with OpenCLIP and Pic2Word's CLIP, of adapters/im2text, and of vision/dino with DINOv2.
+"""Parity of vision/clip with Pic2Word's CLIP, of adapters/im2text, and of vision/dino with DINOv2.
 
-Packs: components `dinov2`, `pic2word`, and `flamingo`'s vision tower.
+Packs: components `dinov2` and `pic2word`.
 """
 
 from __future__ import annotations
@@ -47,18 +47,6 @@ def dinov2_layout(released: Any) -> None:
         "native": 518, "width": sizes["width"], "layers": sizes["layers"], "heads": sizes["heads"],
         "ffn": "swiglu" if sizes["ffn"].startswith("swiglu") else "mlp", "registers": sizes["registers"],
     })  # fmt: skip
-
-
-def openclip(pack: Any) -> dict[str, Any]:
-    """Family `openclip_vision_tokens`: OpenFlamingo's tower, tokens without the final norm."""
-    sizes = pack.config["model"]
-    clip = pack.component("vision/clip", {
-        "towers": "image", "resolution": sizes["image_size"], "patch": sizes["patch_size"], "width": sizes["width"],
-        "layers": sizes["layers"], "heads": sizes["heads"], "mlp": int(sizes["width"] * sizes["mlp_ratio"]),
-        "shared": sizes["output_dim"], "act": "quick_gelu" if pack.config["quick_gelu"] else "gelu",
-    }).component  # fmt: skip
-    states = clip.hidden(pack.inputs["image"], clip.count)
-    return {"pooled": clip.pooled(states)[1], "tokens": clip.patches(states)}
 
 
 def pic2word(pack: Any) -> dict[str, Any]:
@@ -127,7 +115,6 @@ def pic2word_layout(released: Any) -> None:
 
 CASES = {
     ("dinov2", "dinov2_vit"): dinov2,
-    ("flamingo", "openclip_vision_tokens"): openclip,
     ("pic2word", "im2text_and_pseudo_token"): pic2word,
 }
 LAYOUTS = {"dinov2": dinov2_layout, "pic2word": pic2word_layout}
