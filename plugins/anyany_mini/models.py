@@ -60,7 +60,7 @@ DRAW: dict[str, Any] = {
         },
     },
     "scheduler": {"class": "diffusers.FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0},
-    "prediction_type": "sample", "sigma_min": 0.05, "steps": 20, "guidance": 2.0,
+    "prediction_type": "sample", "sigma_min": 0.05, "steps": 20, "guidance": 3.0,
     "conditioning": [8, 64], "picture": [3, 64, 64],
 }  # fmt: skip
 
@@ -182,6 +182,7 @@ def save(name: str, module: nn.Module, config: Mapping[str, Any], folder: Path =
     tensors = {k: v for k, v in tensors.items() if not k.endswith(("position_ids", "token_type_ids"))}
     partial = target / "model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)
     partial.replace(target / "model.safetensors")
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 

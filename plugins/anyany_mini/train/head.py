@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from anyany_mini import marker, models, world
-from anyany_mini.train.common import CHECKPOINTS, Average, Run, Team, caption_batch, optimizer, rate, rng_of
+from anyany_mini.train.common import CHECKPOINTS, Average, Run, Team, caption_batch, optimizer, rate, rng_of, tokenizer
 
-STRANGE, DROP_ALL, DROP_SLOT = 0.15, 0.1, 0.02
+MIXED, STRANGE, DROP_ALL, DROP_SLOT = 0.4, 0.2, 0.1, 0.02
 OBJECT_WEIGHT = 6.0
 
 
@@ -31,10 +31,38 @@ class Batch:
     weights: Tensor
 
 
+def mix_colour(rng: np.random.Generator, scene: world.Scene, jitter: float) -> tuple[world.Scene, world.Scene, float]:
+    """Shift one thing's colour towards another, mostly the one its shape is never seen in: the scene drawn, the scene
+    whose caption names the other colour, and the share (0..0.5) of that caption's conditioning to mix in.
+
+    A shape is thus shown in shades up to half-way to its unseen colour, but never nearest to it.
+    """
+    index = int(rng.integers(len(scene.things)))
+    thing = scene.things[index]
+    unseen = (6 - thing.shape) % 6
+    other = unseen if rng.random() < 0.7 else int(rng.integers(6))
+    share = float(rng.uniform(0.0, 0.5))
+    own, far = np.array(thing.rgb), np.array(world.RGB[other])
+    rgb = own + share * (far - own) + jitter * rng.uniform(-5, 5, 3)
+    nearest = int(((np.array(world.RGB) - rgb) ** 2).sum(1).argmin())
+    if world.is_unseen(nearest, thing.shape):
+        return scene, scene, 0.0
+    red, green, blue = (float(c) for c in rgb.clip(0, 255))
+    drawn, told = list(scene.things), list(scene.things)
+    drawn[index], told[index] = replace(thing, rgb=(red, green, blue)), replace(thing, colour=other)
+    return replace(scene, things=tuple(drawn)), replace(scene, things=tuple(told)), share
+
+
 def sample_batch(draw: models.Draw, rng: np.random.Generator, size: int, jitter: float) -> Batch:
     """Fresh scenes of the seen split, some with a colour or shape outside the palette."""
     scenes = [world.sample_scene(rng, "seen", jitter) for _ in range(size)]
-    scenes = [world.strange_scene(rng, s, jitter) if rng.random() < STRANGE else s for s in scenes]
+    mixed = [mix_colour(rng, s, jitter) if rng.random() < MIXED else (s, s, 0.0) for s in scenes]
+    others = [world.caption(told) for _, told, _ in mixed]
+    shares = torch.tensor([share for _, _, share in mixed])[:, None, None]
+    scenes = [
+        world.strange_scene(rng, drawn, jitter) if rng.random() < STRANGE and not share else drawn
+        for drawn, _, share in mixed
+    ]
     dropped = rng.random((size, 8)) < DROP_SLOT
     captions, pictures = [], []
     for row, scene in enumerate(scenes):
@@ -54,6 +82,7 @@ def sample_batch(draw: models.Draw, rng: np.random.Generator, size: int, jitter:
     near = nn.functional.max_pool2d(off.float(), 5, 1, 2)
     with torch.no_grad():
         conditioning = draw.embed(*caption_batch(captions))
+        conditioning = torch.lerp(conditioning, draw.embed(*caption_batch(others)), shares)
     return Batch(
         pictures=clean, conditioning=conditioning, dropped=torch.from_numpy(dropped), weights=1 + OBJECT_WEIGHT * near
     )
@@ -114,6 +143,12 @@ def averaged(average: Average) -> models.Draw:
     return draw.eval()
 
 
+def finish(average: Average) -> None:
+    """Write the averaged weights, and the tokenizer that the caption encoder reads, into the package."""
+    models.save("draw", averaged(average), models.DRAW)
+    tokenizer().save(str(models.WEIGHTS / "draw" / "tokenizer.json"))
+
+
 def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     draw = models.Draw(models.DRAW)
@@ -153,7 +188,7 @@ def train(options: argparse.Namespace) -> None:
         if run.due() or step == options.steps - 1:
             state = {"model": draw.state_dict(), "optim": optim.state_dict(), "average": average.shadow}
             run.save(state | {"step": step + 1})
-            models.save("draw", averaged(average), models.DRAW)
+            finish(average)
 
 
 def main(arguments: list[str]) -> None:
