@@ -39,9 +39,14 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | Non
     from anyany.engine.build import default_reach
     from anyany.engine.predict import refuse
 
-    found = checked(spec, profile=profile, sets=set, registry=registry)
+    wanted = [want] if isinstance(want, str) else list(want or ())
+    facts_of = None
+    if wanted:  # what nothing wanted needs is not even opened for its facts
+        sketch = checked(spec, profile=profile, sets=set, registry=registry, facts_of=frozenset()).expect()
+        facts_of = frozenset(make_plan(sketch, wanted).owners)
+    found = checked(spec, profile=profile, sets=set, registry=registry, facts_of=facts_of)
     graph = found.expect()
-    plan = make_plan(graph, [want] if isinstance(want, str) else want, _defaults(graph))
+    plan = make_plan(graph, wanted, _defaults(graph))
     reach = default_reach(graph, allow_pickle=allow_pickle, offline=offline)
     components = Components(graph, reach=reach, device=device)
     with weights_errors(graph):
@@ -50,12 +55,13 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | Non
 
 
 def checked(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | None = None,
-            sets: Mapping[str, Any] | Sequence[str] = (), registry: Any = None) -> Checked:  # fmt: skip
-    """What `check` finds about a spec: a file, YAML text, or a mapping."""
+            sets: Mapping[str, Any] | Sequence[str] = (), registry: Any = None,
+            facts_of: frozenset[str] | None = None) -> Checked:  # fmt: skip
+    """What `check` finds about a spec: a file, YAML text, or a mapping. `facts_of`: see `anyany.spec.check.Options`."""
     from anyany.spec import check
 
     changes = [f"{k}={_yaml(v)}" for k, v in sets.items()] if isinstance(sets, Mapping) else list(sets)
-    options = {"profile": profile, "sets": changes, "registry": registry}
+    options: dict[str, Any] = {"profile": profile, "sets": changes, "registry": registry, "facts_of": facts_of}
     if isinstance(spec, Mapping):
         return check.check_dict(spec, **options)
     if isinstance(spec, str) and "\n" in spec:

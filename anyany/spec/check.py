@@ -31,6 +31,8 @@ class Options:
     online:          read facts of hub weights by two small requests.
     strict_header:   demand `anyany: 1`.
     require_weights: demand `weights:` for components that have some, and look into them; False for sketches.
+    facts_of:        nodes whose weights may be opened to read facts; None for all. A run that wants only a part of
+                     the graph reads no byte of the rest.
     """
 
     profile: str | None = None
@@ -39,6 +41,7 @@ class Options:
     online: bool = False
     strict_header: bool = True
     require_weights: bool = True
+    facts_of: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +174,7 @@ def run(spec: RawSpec, options: Options, folder: str, profile: str | None, memo:
         profile=profile,
         online=options.online,
         require_weights=options.require_weights,
+        facts_of=options.facts_of,
         memo=memo,
     )
     outputs.declare_inputs(check)

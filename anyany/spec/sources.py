@@ -87,7 +87,7 @@ def _facts(
                 return {}
         if isinstance(source, BundleSource) and not _bundle_exists(check, source, mark, path) and source is base:
             return {}
-    if not card.facts.sources:
+    if not card.facts.sources or (check.facts_of is not None and state.name not in check.facts_of):
         return {}
     return _read_facts(check, card, parsed, mark, path)
 

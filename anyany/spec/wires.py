@@ -145,6 +145,7 @@ class Check:
     profile: str | None = None
     online: bool = False
     require_weights: bool = True
+    facts_of: frozenset[str] | None = None
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     nodes: dict[str, NodeState] = field(default_factory=dict)
