@@ -6,7 +6,7 @@ Shape suffixes: B rows, C channels, H W sides, N conditioning length, D its widt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,26 @@ class Diffusion(Component):
         for name, value in self.named_buffers():
             if name in self._tables:
                 value.copy_(self._tables[name])
+
+    def probe(self, call: str) -> Callable[[], Any]:
+        """One pass of a call on the meta device, for counting its cost; its docstring names the input."""
+        if call == "embed":
+            encoder, ids = self._on_meta(self.text_encoder), torch.zeros(1, 32, dtype=torch.int64, device="meta")
+            return _named(lambda: encoder(input_ids=ids), "a caption of 32 tokens")
+        settings, side = self.network.config, self.side
+        x_BCHW = torch.empty(1, self.channels, side, side, device="meta")
+        t_B, cond = torch.zeros(1, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
+        if type(self.network).__name__ != "DiTTransformer2DModel":
+            width = getattr(settings, "caption_channels", None) or settings.cross_attention_dim
+            cond = torch.empty(1, (self.blueprint.null or (77,))[0], width, device="meta")
+        ask = ask_network(self._on_meta(self.network), self.channels, torch.float32)
+        return _named(lambda: ask(x_BCHW, t_B, cond), f"one step, {self.channels}×{side}×{side}")
+
+    @staticmethod
+    def _on_meta(network: Any) -> Any:
+        """The network with its tables on meta, where its parameters are; it is of no further use."""
+        assert all(p.is_meta for p in network.parameters()), "probing is for components on the meta device"
+        return network.to("meta")
 
     def image(self, ctx: Context, cond: Rows, negative: Rows | None = None) -> dict[str, Rows]:
         """cond: B rows [N,D], or class numbers; negative: B rows [N,D]. image: [B,3,H,W] in 0..1."""
@@ -155,3 +175,8 @@ class Diffusion(Component):
         if self.captions is None:
             raise ValueError(f"the weights of {self.build.node} hold no text encoder")
         return {"features": ctx.rows(self.captions.encode(self.text_encoder, text.list(), ctx.device))}
+
+
+def _named(run: Callable[[], Any], words: str) -> Callable[[], Any]:
+    run.__doc__ = words
+    return run

@@ -268,3 +268,17 @@ def test_a_size_that_the_patches_do_not_divide_is_refused() -> None:
 def test_a_caption_beyond_the_text_encoder_is_refused(tiny: Diffusion) -> None:
     with pytest.raises(ValueError, match="reads at most"):
         tiny.embed(context(["a"]), Rows(["x" * 2000]))
+
+
+# probing -------------------------------------------------------------------------------------------------------------
+def test_one_step_is_counted_on_meta_without_weights() -> None:
+    """FLOPs of the transformer alone: every token passes each matrix of the blocks at least once."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        config = DiffusionConfig(size=16, patch=4, width=32, layers=2, heads=2, cond=16, n=4)
+        component = Diffusion(config, Build(node="draw"))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        component.probe("image")()
+    tokens, block = 16, 32 * 32 * (4 + 2 + 8)  # self-attention, the queries' side of cross-attention, feed-forward
+    assert counter.get_total_flops() > 2 * tokens * 2 * block
