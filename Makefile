@@ -21,7 +21,7 @@ run: $(READY)
 	$(BIN)/anyany run pipelines/quickstart.yaml --in prompt="draw a big red ring on the left" --out out/draw
 
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --durations=12
 
 check: $(READY)
 	$(BIN)/ruff check .
