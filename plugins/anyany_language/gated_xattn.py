@@ -61,7 +61,7 @@ class GatedXattnLm(CausalLm):
         """Names of OpenFlamingo (`lang_encoder.…`), or of the language model alone with the blocks laid over it."""
         store = relayout(stores, ())
         self.model = load_transformers(type(self.model), self.model.config, store, build, rename=_language)
-        load_strict(self.gated, store, rename=_gate, dtype=build.dtype, device=build.device)
+        load_strict(self.gated, store, rename=_gate, skip=build.skip, dtype=build.dtype, device=build.device)
         self._hook()
 
     def _hook(self) -> None:

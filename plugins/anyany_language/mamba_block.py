@@ -30,7 +30,7 @@ class MambaBlock(Component):
     def load(self, stores: Sequence[Any], build: Build) -> None:
         """Official names, bare."""
         store = relayout(stores, (Layout(r"mixer\.(.+)", r"\1"),))
-        load_strict(self.mixer, store, dtype=build.dtype, device=build.device)
+        load_strict(self.mixer, store, skip=build.skip, dtype=build.dtype, device=build.device)
 
     def cache(self) -> Any:
         """An empty state: the last C inputs of the convolution, and the states."""

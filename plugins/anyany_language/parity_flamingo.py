@@ -1,6 +1,6 @@
-"""Parity cases of Flamingo: masked cross-attention, the gated block, the whole OpenFlamingo, and its vision tower.
+"""Parity cases of Flamingo: masked cross-attention, the gated block, and the whole OpenFlamingo.
 
-Suffixes as in `gated_block.py`; the resampler's cases are beside it, in `adapters`.
+Suffixes as in `gated_block.py`; the resampler's cases are in `adapters`, the tower's in `vision`.
 """
 
 from __future__ import annotations
@@ -79,18 +79,6 @@ def full_model(pack: Any) -> dict[str, Any]:
     return {"logits": (logits, mask), "greedy_ids": greedy}
 
 
-def vision_tokens(pack: Any) -> dict[str, Any]:
-    """OpenCLIP's tower: patch tokens without the last norm, and the pooled class token."""
-    m = pack.config["model"]
-    built = pack.component("vision/clip", {
-        "towers": "image", "resolution": m["image_size"], "patch": m["patch_size"], "width": m["width"],
-        "layers": m["layers"], "heads": m["heads"], "mlp": int(m["width"] * m["mlp_ratio"]), "shared": m["output_dim"],
-        "act": "quick_gelu" if pack.config["quick_gelu"] else "gelu",
-    }).component  # fmt: skip
-    states = built.hidden(pack.inputs["image"], built.count)
-    return {"tokens": built.patches(states), "pooled": built.pooled(states)[1]}
-
-
 def layout(released: Any) -> None:
     """OpenFlamingo's resampler and gated blocks at their released sizes; the tower is CLIP's."""
     c, shapes = released.config, released.shapes
@@ -106,6 +94,12 @@ def layout(released: Any) -> None:
             "layers": c["layers"], "heads": c["heads"], "shared": c["output_dim"],
         }, prefix="vision_encoder.")  # fmt: skip
         return
+    if "image_size" in c:
+        released.take("vision/clip", {
+            "towers": "image", "resolution": c["image_size"], "patch": c["patch_size"], "width": c["width"],
+            "layers": c["layers"], "heads": c["heads"], "shared": c["output_dim"],
+        })  # fmt: skip
+        return
     first = next(n for n in shapes if n.endswith("attn_gate"))
     prefix = first.removesuffix("attn_gate")
     released.module(lambda: GatedBlock(c["dim"], c["dim_visual"], c["dim_head"], c["heads"], 4), prefix=prefix)
@@ -115,6 +109,5 @@ CASES = {
     ("flamingo", "masked_cross_attention"): masked_attention,
     ("flamingo", "gated_cross_attention_block"): gated_block,
     ("flamingo", "full_model_gptneox"): full_model,
-    ("flamingo", "openclip_vision_tokens"): vision_tokens,
 }
 LAYOUTS = {"flamingo": layout}
