@@ -115,7 +115,8 @@ class ImageBind(Component):
         """[S,3,2,H,W]: the first and last frame of `clips` stretches of two seconds."""
         count = video.frames.shape[0]
         length = min(count, max(1, round(2 * video.fps)))
-        starts = torch.linspace(0, count - length, self.config.clips).round().long().tolist()
+        gaps = max(1, self.config.clips - 1)
+        starts = [round(i * (count - length) / gaps) for i in range(self.config.clips)]
         pairs = [torch.stack([self._picture(video.frames[i]) for i in (s, s + length - 1)], 1) for s in starts]
         return torch.stack(pairs)
 

@@ -86,6 +86,8 @@ def normalised(picture: Any, mean: Sequence[float], std: Sequence[float]) -> tor
 def prepared(image: torch.Tensor, size: int, mean: Sequence[float], std: Sequence[float], fit: str,
              short: int | None = None) -> torch.Tensor:  # fmt: skip
     """[3,size,size] of one picture; fit: `crop` (short side to `short` first), `pad` or `stretch`."""
+    if image.is_meta:  # counting FLOPs: shapes alone
+        return torch.empty(3, size, size, device="meta")
     picture = to_pil(image)
     if fit == "crop":
         picture = crop_square(picture, size, short)
@@ -100,10 +102,12 @@ def fitted(image: torch.Tensor, longest: int, patch: int, mean: Sequence[float],
     """[3,H,W] of one picture at its own aspect ratio: H and W multiples of `patch`, neither above `longest`."""
     from PIL import Image
 
-    picture = to_pil(image)
-    scale = min(1.0, longest / max(picture.size))
+    scale = min(1.0, longest / max(image.shape[-2:]))
     most = longest // patch
-    width, height = (min(most, max(1, round(side * scale / patch))) * patch for side in picture.size)
+    height, width = (min(most, max(1, round(side * scale / patch))) * patch for side in image.shape[-2:])
+    if image.is_meta:  # counting FLOPs: shapes alone
+        return torch.empty(3, height, width, device="meta")
+    picture = to_pil(image)
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
     return normalised(picture, mean, std)
@@ -136,3 +140,12 @@ def letterboxed(picture: Any, size: tuple[int, int]) -> tuple[Any, tuple[int, in
     at = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
     canvas.paste(picture.resize(inner, Image.Resampling.BICUBIC), at)
     return canvas, (*at, at[0] + inner[0], at[1] + inner[1])
+
+
+def chances(logits_BK: torch.Tensor, names: Sequence[str]) -> tuple[list[str], list[dict[str, float]]]:
+    """(the likeliest name, all probabilities by name) of each row; names default to 0, 1, 2, …"""
+    words = list(names) or [str(i) for i in range(logits_BK.shape[-1])]
+    if logits_BK.is_meta:  # counting FLOPs: shapes alone
+        logits_BK = torch.zeros(logits_BK.shape, device="cpu")
+    scores = [dict(zip(words, row)) for row in logits_BK.float().softmax(-1).tolist()]
+    return [max(s, key=s.__getitem__) for s in scores], scores

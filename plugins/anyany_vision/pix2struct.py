@@ -74,6 +74,9 @@ def flat_patches(image: torch.Tensor, patch: int, most: int, deviation: str = "p
 
     deviation: `population` is the original's; `sample` (n - 1) is what transformers' torchvision back end does.
     """
+    if image.is_meta:  # counting FLOPs: shapes alone
+        rows, columns = grid_of(image.shape[1], image.shape[2], patch, most)
+        return torch.empty(rows * columns, 2 + 3 * patch * patch, device="meta")
     pixels_CHW = image.float() if image.dtype == torch.uint8 else image.float() * 255
     if pixels_CHW.shape[0] == 1:
         pixels_CHW = pixels_CHW.expand(3, -1, -1)

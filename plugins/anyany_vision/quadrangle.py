@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Rows
-from anyany_vision.pictures import prepared
+from anyany_vision.pictures import chances, prepared
 from anyany_vision.quadrangle_attention import QuadrangleAttention, swin_index
 
 
@@ -128,7 +128,5 @@ class Quadrangle(Component):
         """image: B pictures. label: the likeliest class; scores: probabilities."""
         if self.head is None:
             raise ValueError("this encoder has no head; give `with: {classes: …}`")
-        chances = self.head(self._seen(ctx, image).mean(1)).float().softmax(-1).tolist()
-        names = self.config.names or [str(i) for i in range(self.config.classes)]
-        scores = [dict(zip(names, row)) for row in chances]
-        return {"label": ctx.rows([max(s, key=s.__getitem__) for s in scores]), "scores": ctx.rows(scores)}
+        label, scores = chances(self.head(self._seen(ctx, image).mean(1)), self.config.names)
+        return {"label": ctx.rows(label), "scores": ctx.rows(scores)}

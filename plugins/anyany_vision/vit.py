@@ -15,6 +15,7 @@ from torch import nn
 from anyany.api.torch import Build, Component, Context, Layout, Rows, load_strict, load_transformers, relayout
 from anyany_vision.attention import exposed, mean_distance
 from anyany_vision.images import square_batch
+from anyany_vision.pictures import chances
 from anyany_vision.vit_parts import halving_stem, model_class
 
 TIMM = (
@@ -116,10 +117,8 @@ class Vit(Component):
 
     def classify(self, ctx: Context, image: Rows) -> dict[str, Rows]:
         """image: B pictures. label: the likeliest class, by name where `names` gives one; scores: probabilities."""
-        chances_BK = self.logits(self.tokens(self.pixels(ctx, image))).float().softmax(-1).tolist()
-        names = self.config.names or [str(i) for i in range(self.config.classes)]
-        scores = [dict(zip(names, row)) for row in chances_BK]
-        return {"label": ctx.rows([max(s, key=s.__getitem__) for s in scores]), "scores": ctx.rows(scores)}
+        label, scores = chances(self.logits(self.tokens(self.pixels(ctx, image))), self.config.names)
+        return {"label": ctx.rows(label), "scores": ctx.rows(scores)}
 
 
 def _sizes(config: Any) -> dict[str, Any]:
