@@ -38,7 +38,7 @@ Answer = Callable[[Sequence[Prompt]], list[Reply]]
 
 
 def raw_answer() -> Answer:
-    """The bare modules: greedy text, a drawing for every eight signals."""
+    """The bare modules: greedy text, a drawing for every eight signals; prompts of one length go together."""
     import torch
 
     from anyany_mini import models, speak
@@ -48,30 +48,48 @@ def raw_answer() -> Answer:
     talker, draw = speak.load(), models.load("draw")[0]
     signals = [token(s) for s in talk.SIGNALS]
 
-    def pictures_of(prompt: list[int], reply: list[int], seen: Any, seed: int) -> tuple[Picture, ...]:
-        if signals[0] not in reply:
-            return ()
-        begin = reply.index(signals[0])
-        if reply[begin : begin + 8] != signals:
-            return ()
-        ids = torch.tensor([prompt + reply])
-        found = speak.hidden(talker, ids, seen)[:, len(prompt) + begin : len(prompt) + begin + 8]
+    def begin_of(reply: list[int]) -> int:
+        """Where a whole run of signals begins, -1 if there is none."""
+        begin = reply.index(signals[0]) if signals[0] in reply else -1
+        return begin if reply[begin : begin + 8] == signals else -1
+
+    def drawing(ids: list[int], begin: int, seen: Any, seed: int) -> Picture:
+        """The picture asked for by the eight signals from `begin` on."""
+        found = speak.hidden(talker, torch.tensor([ids]), seen)[:, begin : begin + 8]
         noise = torch.randn(1, 3, world.SIDE, world.SIDE, generator=torch.Generator().manual_seed(seed))
         drawn = draw.sample(talker.to_image(found), noise)  # type: ignore[operator]
-        return (drawn[0].add(1).mul(127.5).round().byte().permute(1, 2, 0).numpy(),)
+        return drawn[0].add(1).mul(127.5).round().byte().permute(1, 2, 0).numpy()
 
     @torch.no_grad()
-    def one(prompt: Prompt, seed: int) -> Reply:
-        asked = [part if isinstance(part, str) else None for part in prompt]
-        shown = [part for part in prompt if not isinstance(part, str)]
-        picture = models.pixels(np.stack(shown)) if shown else None
-        ids = speak.prompt_ids(asked, talker.patches)
-        (reply,) = speak.generate(talker, [ids], picture)
-        seen = None if picture is None else speak.features(talker, picture)
-        text = speak.words([i for i in reply if i not in signals]).strip()
-        return Reply(text=text, pictures=pictures_of(ids, reply, seen, seed))
+    def group(prompts: list[tuple[int, list[int], list[Picture]]]) -> dict[int, Reply]:
+        """Replies to prompts of one length and one number of pictures, by their numbers."""
+        shown = [picture for _, _, pictures in prompts for picture in pictures]
+        pictures = models.pixels(np.stack(shown)) if shown else None
+        replies = speak.generate(talker, [ids for _, ids, _ in prompts], pictures)
+        found = {}
+        for row, ((number, ids, own), reply) in enumerate(zip(prompts, replies, strict=True)):
+            begin = begin_of(reply)
+            drawn: tuple[Picture, ...] = ()
+            if begin >= 0:
+                mine = pictures[row * len(own) : (row + 1) * len(own)] if pictures is not None else None
+                seen = None if mine is None else speak.features(talker, mine)
+                drawn = (drawing(ids + reply, len(ids) + begin, seen, number),)
+            text = speak.words([i for i in reply if i not in signals]).strip()
+            found[number] = Reply(text=text, pictures=drawn)
+        return found
 
-    return lambda prompts: [one(prompt, seed) for seed, prompt in enumerate(prompts)]
+    def answer(prompts: Sequence[Prompt]) -> list[Reply]:
+        groups: dict[tuple[int, int], list[tuple[int, list[int], list[Picture]]]] = {}
+        for number, prompt in enumerate(prompts):
+            ids = speak.prompt_ids([part if isinstance(part, str) else None for part in prompt], talker.patches)
+            shown = [part for part in prompt if not isinstance(part, str)]
+            groups.setdefault((len(ids), len(shown)), []).append((number, ids, shown))
+        found: dict[int, Reply] = {}
+        for same in groups.values():
+            found |= group(same)
+        return [found[number] for number in range(len(prompts))]
+
+    return answer
 
 
 def piped_answer(spec: str) -> Answer:
