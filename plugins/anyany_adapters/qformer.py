@@ -6,7 +6,6 @@ Q queries, L text tokens, S = Q + L, D width taken, H width inside, P contrastiv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -220,6 +219,3 @@ def _captioning(queries: int, text: int, device: Any) -> torch.Tensor:
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """[B,S,T] truth values -> [B,1,S,T]: 0 where seen, the lowest number elsewhere."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
-
-
-__all__: Sequence[str] = ("QFormer", "caption_loss")

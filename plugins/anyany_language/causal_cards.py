@@ -89,7 +89,8 @@ CAUSAL_LM = card(
     config=CausalLmConfig,
     calls=causal_lm_calls,
     facts=Facts(
-        width=[json("config.hidden_size"), json("hidden_size"), json("n_embd"), tensor("*embed_tokens.weight", axis=1),
+        width=[json("config.hidden_size"), json("hidden_size"), json("n_embd"), json("text_config.hidden_size"),
+               tensor("*embed_tokens.weight", axis=1),
                tensor("*wte.weight", axis=1)],
     ),
     tiny={"width": 32, "layers": 2, "heads": 4, "context": 1024, "max_new_tokens": 12},

@@ -15,17 +15,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from anyany.api.torch import Build, Context, Generated, Rows, load_strict, load_transformers, relayout
+from anyany.api.torch import Build, Context, Generated, Layout, Rows, load_strict, load_transformers, relayout
 from anyany_language.causal_lm import CausalLm
 from anyany_language.gated_block import GatedBlock, Seen
 from anyany_language.pretrained import PAD
 
 END_OF_CHUNK, MARK = "<|endofchunk|>", "<image>"
 Row = tuple[Sequence[torch.Tensor], Sequence[int]]
-_GATED = re.compile(r"(?:.*\.)?([0-9]+)\.gated_cross_attn_layer\.(.+)|gated\.([0-9]+)\.(.+)")
-_DROPPED = re.compile(
-    r"perceiver\..*|lang_encoder\.(old_decoder_blocks|gated_cross_attn_layers)\..*|.*rotary_emb\.inv_freq"
+OPENFLAMINGO = (
+    Layout(r"lang_encoder\.(?:.+\.)?(\d+)\.gated_cross_attn_layer\.(.+)", r"gated.\1.\2"),
+    Layout(r"lang_encoder\.(.+)\.decoder_layer\.(.+)", r"\1.\2"),
+    Layout(r"lang_encoder\.(.+)", r"\1"),
 )
+_DROPPED = re.compile(r"(gated|perceiver|old_decoder_blocks|gated_cross_attn_layers)\..*|.*rotary_emb\.inv_freq")
 
 
 class GatedXattnLm(CausalLm):
@@ -59,7 +61,7 @@ class GatedXattnLm(CausalLm):
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
         """Names of OpenFlamingo (`lang_encoder.…`), or of the language model alone with the blocks laid over it."""
-        store = relayout(stores, ())
+        store = relayout([relayout([s], OPENFLAMINGO) for s in stores], ())
         self.model = load_transformers(type(self.model), self.model.config, store, build, rename=_language)
         load_strict(self.gated, store, rename=_gate, skip=build.skip, dtype=build.dtype, device=build.device)
         self._hook()
@@ -174,16 +176,10 @@ def decoder_layers(model: Any) -> nn.ModuleList:
 
 
 def _language(name: str) -> str | None:
-    """OpenFlamingo's name as the language model's own; None for what is not part of it."""
-    if _GATED.fullmatch(name) or _DROPPED.fullmatch(name):
-        return None
-    return name.removeprefix("lang_encoder.").replace(".decoder_layer.", ".")
+    """Tensors of the language model alone."""
+    return None if _DROPPED.fullmatch(name) else name
 
 
 def _gate(name: str) -> str | None:
-    """`….7.gated_cross_attn_layer.attn_gate` as `7.attn_gate`; None for all else."""
-    found = _GATED.fullmatch(name)
-    if found is None:
-        return None
-    index, rest, own, own_rest = found.groups()
-    return f"{index or own}.{rest or own_rest}"
+    """Tensors of the blocks alone: `gated.7.attn_gate` as `7.attn_gate`."""
+    return name.removeprefix("gated.") if name.startswith("gated.") else None

@@ -58,9 +58,14 @@ class MaskedLm(Component):
         for row, mask, chance in zip(filled.tolist(), masked_BL, chances):
             top = chance[int(mask.nonzero()[0])].topk(5)
             found = zip(top.indices.tolist(), top.values.tolist())
-            scores.append({self.words.text([i]) or f"#{i}": v for i, v in found})
+            scores.append({self._word(i): v for i, v in found})
             texts.append(self.words.text(row[1:]))
         return {"text": ctx.rows(texts), "scores": ctx.rows(scores)}
+
+    def _word(self, token: int) -> str:
+        """A token as text; one that is no whole character by its number, so that no two are alike."""
+        text = self.words.text([token])
+        return text if text and "\ufffd" not in text else f"#{token}"
 
     def learn(self, ctx: Context, text: Rows, target: Rows) -> dict[str, Rows]:
         """loss [B]: the mean cross-entropy at each `[MASK]` of `text`, `target` being the whole text.

@@ -16,7 +16,7 @@ _FIRST = 4  # of the byte vocabulary: padding, beginning, end, mask
 
 
 class WordPieces:
-    """vocab: rows of the embedding; longest: positions there are. """
+    """vocab: rows of the embedding; longest: positions there are."""
 
     def __init__(self, assets: Assets, vocab: int, longest: int) -> None:
         self.longest, self._own = longest, _tokenizer(assets)

@@ -18,7 +18,7 @@ def model_config(config: Any, assets: Assets, signals: int) -> Any:
 
     card = assets.json("config.json")
     if card is not None:
-        sizes = dict(card.get("config", card))
+        sizes = _decoder_of(dict(card.get("config", card)))
         kind = sizes.pop("model_type", None) or ("mamba" if "ssm_cfg" in sizes else _type_of(card))
         if "ssm_cfg" in sizes:
             sizes = _state_spaces(sizes)
@@ -47,6 +47,15 @@ def model_config(config: Any, assets: Assets, signals: int) -> Any:
         return AutoConfig.for_model(config.arch, **{**sizes, **config.settings})
     except ValueError as error:
         raise ValueError(f"transformers has no architecture {config.arch!r}") from error
+
+
+def _decoder_of(card: dict[str, Any]) -> dict[str, Any]:
+    """The language model's part of a multimodal checkpoint's config (BLIP-2, LLaVA)."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as NAMES
+
+    inner = card.get("text_config")
+    known = card.get("model_type") in NAMES
+    return dict(inner) if isinstance(inner, dict) and not known else card
 
 
 def _state_spaces(card: dict[str, Any]) -> dict[str, Any]:
