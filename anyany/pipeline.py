@@ -11,6 +11,7 @@ from typing import Any
 
 from anyany.engine.build import Components
 from anyany.engine.coerce import BadInput, default_values, make_item
+from anyany.engine.events import Events
 from anyany.engine.failures import ItemError
 from anyany.engine.items import Item, Result
 from anyany.engine.plan import Plan, make_plan
@@ -51,7 +52,7 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | Non
     components = Components(graph, reach=reach, device=device)
     with weights_errors(graph):
         refuse(plan, reach, device=device, memory=memory)
-    return Pipeline(plan, components, seed=seed, warnings=found.problems)
+    return Pipeline(plan, components, seed=seed, warnings=found.problems, registry=registry)
 
 
 def checked(spec: str | os.PathLike[str] | Mapping[str, Any], *, profile: str | None = None,
@@ -107,8 +108,9 @@ class Pipeline:
     """A planned spec, ready to run. Components are loaded at their first use and kept."""
 
     def __init__(self, plan: Plan, components: Components, *, seed: int = 0,
-                 warnings: Sequence[Problem] = ()) -> None:  # fmt: skip
+                 warnings: Sequence[Problem] = (), registry: Any = None) -> None:  # fmt: skip
         self.plan, self.components, self.seed = plan, components, seed
+        self._registry = registry
         self.warnings = tuple(warnings)
         self.recorder = Recorder()
         self._runner = Runner(plan, components, seed=seed, recorder=self.recorder)
@@ -159,8 +161,20 @@ class Pipeline:
         if recorder is not None or emit is not None or stop is not None:
             runner = Runner(self.plan, self.components, seed=self.seed, recorder=recorder or self.recorder,
                             emit=emit, stop=stop)  # fmt: skip
+        events = self._events()
+        events.tell("run", spec=self.graph.name, seed=self.seed, nodes=[step.name for step in self.plan.steps])
+        counts = {"ok": 0, "failed": 0}
         with weights_errors(self.graph):
-            yield from runner.map(items, batch)
+            for result in runner.map(items, batch):
+                counts[result.status] = counts.get(result.status, 0) + 1
+                events.tell("item", item=result.item, status=result.status, seconds=result.seconds)
+                yield result
+        events.tell("done", spec=self.graph.name, items=counts)
+
+    def _events(self) -> Events:
+        from anyany.registry import default_registry
+
+        return Events((self._registry or default_registry()).manager)
 
     def explain(self) -> str:
         """What the run does, in order: nodes, components, lists they are mapped over."""
