@@ -19,14 +19,8 @@ import torch
 TOLERANCE = 1e-5
 
 
-@dataclass(frozen=True)
-class Absolute:
-    """A tolerance in the unit of the values, not relative to the largest."""
-
-    value: float
-
-
-Tolerance = float | Absolute
+Tolerance = float | tuple[str, float]
+"""Relative to the largest value of a tensor; or ("absolute", x), in the unit of the values."""
 
 
 class PackFile:
@@ -118,7 +112,7 @@ def gap(found: Any, expected: torch.Tensor, tolerance: Tolerance) -> Gap:
     far = float((found.double() - expected.double()).abs().max())
     size = float(expected.double().abs().max())
     relative = far / size if size else far
-    fine = far <= tolerance.value if isinstance(tolerance, Absolute) else relative <= tolerance
+    fine = far <= tolerance[1] if isinstance(tolerance, tuple) else relative <= tolerance
     return Gap(far, relative, "" if fine else f"off by {far:.1e} absolute, {relative:.1e} relative")
 
 
@@ -139,5 +133,5 @@ def compare(outputs: Mapping[str, Any], pack: PackFile, tolerances: Mapping[str,
 
 
 def _say(used: set[Tolerance]) -> str:
-    texts = [f"{t.value:g} absolute" if isinstance(t, Absolute) else f"{t:g}" for t in used]
+    texts = [f"{t[1]:g} {t[0]}" if isinstance(t, tuple) else f"{t:g}" for t in used]
     return " and ".join(sorted(texts)) or f"{TOLERANCE:g}"

@@ -67,11 +67,11 @@ class Block(nn.Module):
 class Stage(nn.Module):
     """Blocks over tokens and group tokens; then groups take the tokens' place. Without groups there are only blocks."""
 
-    def __init__(self, inner: int, depth: int, heads: int, groups: int, before: int) -> None:
+    def __init__(self, inner: int, depth: int, heads: int, groups: int, made: int, before: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(inner, heads) for _ in range(depth))
         self.group_token = nn.Parameter(torch.empty(1, groups, inner)) if groups else None
-        self.downsample = _assign(inner, heads, groups) if groups else None
+        self.downsample = _assign(inner, heads, groups, made) if groups else None
         self.group_projector = None
         if groups and before:
             self.group_projector = nn.Sequential(nn.LayerNorm(inner), Mixer(before, inner // 2, groups))
@@ -92,12 +92,12 @@ class Stage(nn.Module):
         return self.downsample(x_BNC[:, :count], groups_BGC)[0], groups_BGC
 
 
-def _assign(inner: int, heads: int, groups: int) -> nn.Module:
+def _assign(inner: int, heads: int, groups: int, made: int) -> nn.Module:
     from transformers import GroupViTVisionConfig
     from transformers.models.groupvit.modeling_groupvit import GroupViTTokenAssign
 
     config = GroupViTVisionConfig(hidden_size=inner, num_attention_heads=heads, intermediate_size=4 * inner)
-    return GroupViTTokenAssign(config, groups, groups)
+    return GroupViTTokenAssign(config, groups, made)
 
 
 class Grouping(Component):
@@ -111,7 +111,8 @@ class Grouping(Component):
         self.in_fc, self.out_fc, self.norm = nn.Linear(first, inner), nn.Linear(inner, last), nn.LayerNorm(inner)
         before = (0, *config.groups[:-1])
         self.layers = nn.ModuleList(
-            Stage(inner, d, config.heads, g, b) for d, g, b in zip(config.depths, config.groups, before)
+            Stage(inner, d, config.heads, g, m, b)
+            for d, g, m, b in zip(config.depths, config.groups, config.made or config.groups, before)
         )
 
     def rename(self, name: str) -> str:

@@ -113,13 +113,16 @@ class GroupingConfig(Config):
     inner: int = option(512, low=2, doc="width inside")
     heads: int = option(8, low=1, doc="attention heads")
     depths: tuple[int, ...] = option((6, 3, 3), doc="blocks of each stage")
-    groups: tuple[int, ...] = option((64, 8, 0), doc="groups that each stage makes (0: none)")
+    groups: tuple[int, ...] = option((64, 8, 0), doc="group tokens of each stage (0: none)")
+    made: tuple[int, ...] = option(
+        (), doc="groups that each stage makes, where they are not as many as its group tokens"
+    )
 
 
 def grouping_calls(config: Any, facts: Any) -> dict[str, Call]:
     known_in = config.inputs or facts.known("inputs") or var("inputs", 1024)
     known_out = config.outputs or facts.known("outputs") or var("outputs", 512)
-    made = [g for g in config.groups if g]
+    made = [g for g in config.made or config.groups if g]
     return {
         "group": Call(
             takes={"features": Port("features|embedding", "... D", D=known_in, doc="tokens of a medium, or one")},

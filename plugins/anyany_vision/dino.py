@@ -92,11 +92,14 @@ class Dino(Component):
         if rows * columns == side * side and height == width:
             return table_1TD
         grid = table_1TD[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
-        if self.registers:
-            grid = F.interpolate(grid, (rows, columns), mode="bicubic", antialias=True)
+        offset, smooth = self.config.offset, self.config.antialias
+        offset = (0.0 if self.registers else 0.1) if offset is None else offset
+        smooth = self.registers > 0 if smooth is None else smooth
+        if offset:
+            scale = ((rows + offset) / side, (columns + offset) / side)
+            grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", antialias=smooth)
         else:
-            scale = ((rows + 0.1) / side, (columns + 0.1) / side)
-            grid = F.interpolate(grid, scale_factor=scale, mode="bicubic")
+            grid = F.interpolate(grid, (rows, columns), mode="bicubic", antialias=smooth)
         return torch.cat([table_1TD[:, :1], grid.flatten(2).transpose(1, 2).to(table_1TD.dtype)], 1)
 
     def embed(self, pixels_BCHW: torch.Tensor, masked_BN: torch.Tensor | None = None) -> torch.Tensor:

@@ -117,6 +117,10 @@ class DinoConfig(Config):
     mlp_ratio: int = option(4, low=1, doc="feed-forward width over width")
     ffn: str = option("mlp", choices=("mlp", "swiglu"), doc="feed-forward layers (giant: swiglu)")
     registers: int = option(0, low=0, doc="register tokens (4 in the released models that have them)")
+    offset: float | None = option(
+        None, doc="added to the target when positions are interpolated (0.1; 0 with registers)"
+    )
+    antialias: bool | None = option(None, doc="interpolate positions with antialiasing (only with registers)")
     mean: tuple[float, ...] = option(IMAGENET_MEAN, doc="subtracted from pixels in 0..1")
     std: tuple[float, ...] = option(IMAGENET_STD, doc="divides what is left")
 

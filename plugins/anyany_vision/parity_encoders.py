@@ -16,7 +16,8 @@ def dinov2(pack: Any) -> dict[str, Any]:
     dino = pack.component("vision/dino", {
         "native": sizes["img_size"], "resolution": sizes["img_size"], "patch": sizes["patch_size"],
         "width": sizes["embed_dim"], "layers": sizes["depth"], "heads": sizes["num_heads"],
-        "mlp_ratio": sizes["mlp_ratio"], "registers": sizes.get("num_register_tokens", 0),
+        "mlp_ratio": int(sizes["mlp_ratio"]), "registers": sizes.get("num_register_tokens", 0),
+            "offset": sizes.get("interpolate_offset"), "antialias": sizes.get("interpolate_antialias"),
         "ffn": "swiglu" if sizes["ffn_layer"].startswith("swiglu") else "mlp",
     }).component  # fmt: skip
     out: dict[str, Any] = {}

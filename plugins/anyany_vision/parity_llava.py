@@ -30,10 +30,12 @@ def tower(pack: Any) -> Any:
 
 
 def projector(pack: Any, prefix: str = PROJECTOR) -> Any:
-    """The projector of a pack: linear, or two layers with GELU."""
+    """The projector of a pack: linear, or `mlpNx_gelu`, N layers with GELU between them."""
     linear = pack.config["projector"] == "linear"
     rows, columns = pack.file.read("weights", f"{prefix}weight" if linear else f"{prefix}0.weight").shape
     options = {"inputs": columns, "outputs": rows}
+    if not linear:
+        options["depth"] = int(pack.config["projector"].removeprefix("mlp").split("x")[0])
     return pack.component("adapters/linear" if linear else "adapters/mlp", options, prefix=prefix).component
 
 
@@ -47,6 +49,8 @@ def language(pack: Any) -> Any:
         with torch.device("meta"):
             shapes = {n: t.shape for n, t in LlamaForCausalLM(LlamaConfig(**sizes)).state_dict().items()}
         extra = {n: torch.zeros(s) for n, s in shapes.items() if n not in pack.weights}
+        if sizes.get("tie_word_embeddings"):
+            extra.pop("lm_head.weight", None)
     card = json.dumps({"model_type": "llama", **sizes})
     assets = {"config.json": card, "tokenizer.json": _words(sizes["vocab_size"])}
     options = {"width": sizes["hidden_size"], "template": "plain"}
@@ -69,7 +73,10 @@ def rows_of(pack: Any, features: Iterator[torch.Tensor], strip: bool = True) -> 
     A row without a picture passes over one, as the reference does.
     """
     found, wanted = [], []
-    for ids, kept, labels in zip(*(pack.inputs[n] for n in ("input_ids", "attention_mask", "labels"))):
+    ids_BL = pack.inputs["input_ids"]
+    mask_BL = pack.inputs.get("attention_mask", torch.ones_like(ids_BL))
+    labels_BL = pack.inputs.get("labels", torch.full_like(ids_BL, -100))
+    for ids, kept, labels in zip(ids_BL, mask_BL, labels_BL):
         real = kept.bool() | (not strip)
         runs: list[Any] = [[]]
         for one in ids[real].tolist():

@@ -5,6 +5,7 @@ Packs: components `pix2struct` and `quadrangle`.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch.nn.functional as F
@@ -32,11 +33,8 @@ def patches(pack: Any) -> dict[str, Any]:
 def vision_encoder(pack: Any) -> dict[str, Any]:
     """Family `vision_encoder`: real positions of the states."""
     sizes = pack.config["model"]
-    built = pack.component("vision/pix2struct", {
-        "patch": sizes["patch_size"], "width": sizes["hidden_size"], "layers": sizes["num_hidden_layers"],
-        "heads": sizes["num_attention_heads"], "head_width": sizes["d_kv"], "mlp": sizes["d_ff"],
-        "table": sizes["seq_len"],
-    }).component  # fmt: skip
+    options = {"preset": "tiny", "patch": sizes["patch_size"]}
+    built = pack.component("vision/pix2struct", options, assets={"config.json": json.dumps(sizes)}).component
     flat, mask = pack.inputs["flattened_patches"], pack.inputs["attention_mask"]
     return {"embeddings": built.model.embeddings(flat), "last_hidden_state": (built.run(flat, mask), mask)}
 
