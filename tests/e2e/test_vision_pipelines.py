@@ -32,6 +32,7 @@ CASES = {
         ["gallery={file:%s} {file:%s}" % (ONE, TWO), "query=a red circle"],  # noqa: UP031
         {"hits": "image", "scores": "scores"},
     ),
+    "screenai": (ASK, {"text": "text"}),
     "quadrangle-vit": ([f"photo={ONE}"], {"label": "label", "scores": "scores"}),
 }
 
