@@ -111,7 +111,7 @@ def piped_answer(spec: str) -> Answer:
         items = [{"prompt": [value(part) for part in prompt]} for prompt in prompts]
         replies = []
         for result in pipe.map(items):
-            parts = result["reply"].parts
+            parts = result.raised().outputs["reply"].parts
             pictures = tuple(array(p.value) for p in parts if getattr(p, "kind", None) == "image")
             replies.append(Reply(text="".join(p for p in parts if isinstance(p, str)).strip(), pictures=pictures))
         return replies
