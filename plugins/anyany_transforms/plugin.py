@@ -65,8 +65,9 @@ MESSAGE = card(
     role="transform",
     about="Texts, media and messages become one message, in order; with `roles`, a turn each.",
     config=MessageConfig,
-    calls=_one("join", {"values": Port(f"{PARTS}*", native=WITHIN, doc="what to say, in order")},
-               {"message": Port("message")}),
+    calls=_one(
+        "join", {"values": Port(f"{PARTS}*", native=WITHIN, doc="what to say, in order")}, {"message": Port("message")}
+    ),
     impl="anyany_transforms.message:JoinMessage",
     weights=False,
     tiny={},
