@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,11 @@ def _command(name: str, argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    return int(module.main(parser.parse_args(argv)) or 0)
+    args = parser.parse_args(argv)
+    try:
+        return int(module.main(args) or 0)
+    except SystemExit as stop:  # no command of ours exits so; a plugin must not turn a failure into a success
+        raise RuntimeError(f"a plugin called sys.exit({stop.code})") from stop
 
 
 def _dispatch(argv: Sequence[str]) -> int:
@@ -130,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name that is no text must not end a run
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # no file and line of ours
     try:
         code = _dispatch(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from anyany.engine.items import Item, Result
@@ -71,7 +71,13 @@ def main(args: argparse.Namespace) -> int:
         items, total = _peek(items)
     else:
         items, total = [single_item(pipe, given)], 1
-    return Run(args, pipe, alone=not args.items, total=total).go(items)
+    run = Run(args, pipe, alone=not args.items, total=total)
+    if not args.json:
+        return run.go(items)
+    from anyany.cli.run_show import own_stdout
+
+    with own_stdout() as run.out:
+        return run.go(items)
 
 
 def _peek(items: Iterator[Item]) -> tuple[Iterator[Item], int | None]:
@@ -95,6 +101,7 @@ class Run:
         self.page = Page(pipe.plan)
         self.counts = {"ok": 0, "failed": 0}
         self.stopped = threading.Event()
+        self.out: TextIO = sys.stdout
         self._reasons: dict[str, int] = {}
 
     def go(self, items: Iterable[Item]) -> int:
@@ -123,7 +130,8 @@ class Run:
 
         try:
             os.makedirs(self.folder, exist_ok=True)
-            self.log = open(os.path.join(self.folder, "items.jsonl"), "w", encoding="utf-8")  # noqa: SIM115
+            self.log = open(os.path.join(self.folder, "items.jsonl"), "w", encoding="utf-8",  # noqa: SIM115
+                            errors="backslashreplace")  # fmt: skip
         except OSError as error:
             text = f"{self.folder} cannot be written: {error.strerror}"
             raise EnvironmentProblem([problem("E609", text, help="give another --out")]) from None
@@ -181,7 +189,7 @@ class Run:
             reason = str(told["error"])
             self._reasons[reason] = self._reasons.get(reason, 0) + 1
         if self.args.json:
-            print(json.dumps(told, ensure_ascii=False), flush=True)
+            print(json.dumps(told, ensure_ascii=False), file=self.out, flush=True)
         elif self.alone or self.args.verbose or (failed and self._reasons[str(told["error"])] <= 3):
             show_result(told, alone=self.alone, streamer=self.streamer)
         self.progress.step(failed)

@@ -131,6 +131,10 @@ def _item(pipe: Pipeline, line: bytes, number: int, common: Mapping[str, Any], b
     id = raw.get("id", number - 1)
     if isinstance(id, bool) or not isinstance(id, (str, int)) or id == "":
         return _bad(number, f"its id is {json.dumps(id)[:40]}, not a text or a number", "give a unique id, or none")
+    if not str(id).isascii() and any("\ud800" <= c <= "\udfff" for c in str(id)):
+        return _bad(number, f"its id {json.dumps(id)[:40]} holds half a character", "write it as UTF-8")
+    if "id" not in raw and hash(str(id)) in seen:
+        id = f"line-{number}"  # its position is the name that another item chose
     if hash(str(id)) in seen:
         return _bad(number, f"its id {str(id)!r} was used before", "give every item its own id")
     seen.add(hash(str(id)))

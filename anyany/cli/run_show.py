@@ -5,10 +5,39 @@ All but results goes to stderr; `--json` leaves standard output to the objects a
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
+
+
+@contextlib.contextmanager
+def own_stdout() -> Iterator[TextIO]:
+    """The real standard output for our objects alone; whatever components (or their C libraries) print inside the
+    block goes to stderr.
+    """
+    ours, saved = sys.stdout, -1
+    try:
+        real = ours.fileno() == 1
+    except (OSError, ValueError):  # replaced by something that is no file, as under a test
+        real = False
+    stream = ours
+    if real:
+        ours.flush()
+        saved = os.dup(1)
+        os.dup2(2, 1)
+        stream = os.fdopen(saved, "w", encoding=ours.encoding, errors=ours.errors)
+    sys.stdout = sys.stderr
+    try:
+        yield stream
+    finally:
+        sys.stdout = ours
+        if real:
+            os.dup2(saved, 1)
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
 
 
 class Progress:
@@ -96,8 +125,6 @@ def show_result(told: Mapping[str, Any], *, alone: bool, streamer: Streamer | No
 
 
 def _near(path: str) -> str:
-    import os
-
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
 

@@ -66,7 +66,7 @@ class Components:
         self.graph, self.device = graph, device
         self._reach = reach
         self._built: dict[str, Built] = {}
-        self._broken: dict[str, Exception] = {}
+        self._broken: dict[str, BaseException] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         for owner, component in (overrides or {}).items():
@@ -94,7 +94,7 @@ class Components:
             start = perf_counter()
             try:
                 built = build_component(self.graph.nodes[owner], self.reach(), self.device)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._broken[owner] = error
                 raise
             self._save_lock()

@@ -25,6 +25,8 @@ from anyany.engine.rows import Key, Rows
 from anyany.engine.state import State
 
 PREPARERS = 4
+FOREIGN = (Exception, SystemExit)
+"""What a component may raise; one that calls sys.exit must not end the run, least of all with exit code 0."""
 
 
 @dataclass(eq=False, slots=True)
@@ -73,7 +75,7 @@ def run_step(host: Host, state: State, step: Step) -> None:
         return
     try:
         ready = host.ready(step)
-    except Exception as error:
+    except FOREIGN as error:
         if not isolated(error):
             raise
         for key in keys:
@@ -111,7 +113,7 @@ def _run_batches(call: _Call) -> None:
     state.purge()
 
 
-def isolated(error: Exception) -> bool:
+def isolated(error: BaseException) -> bool:
     """True for failures that concern items; wrong weights or a missing device stop the whole run."""
     from anyany.errors import AnyanyError
     from anyany.weights.errors import WeightsError
@@ -145,7 +147,7 @@ def _run_simple(host: Host, state: State, step: Step) -> bool:
         outputs = results.checked(step, ready.method(ctx, **given), len(keys))
     except Cancelled:
         raise
-    except Exception as error:
+    except FOREIGN as error:
         if not isolated(error):
             raise
         return False  # the long way runs it again and finds the item at fault
@@ -190,7 +192,7 @@ def _prepared(state: State, step: Step, prepare: Callable[[Any], Any], rows: Row
         for key, future in zip(rows.keys or (), [pool.submit(prepare, v) for v in rows]):
             try:
                 values.append(future.result())
-            except Exception as error:
+            except FOREIGN as error:
                 state.fail(key[0], failure_of(error, step.name))
                 values.append(None)
     return Rows(values, keys=rows.keys)
@@ -242,7 +244,7 @@ class _Call:
             return [(batch, self._one(batch))]
         except Cancelled:
             raise
-        except Exception as error:
+        except FOREIGN as error:
             if not isolated(error):
                 raise
             memory = is_out_of_memory(error)
@@ -301,7 +303,7 @@ class _Call:
                 part = (batch, self._checked(given, batch))
             except Cancelled:
                 raise
-            except Exception as error:
+            except FOREIGN as error:
                 if not isolated(error):
                     raise
                 if len(batch) == 1:

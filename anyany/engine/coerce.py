@@ -82,6 +82,8 @@ def coerce(kind: str, value: Any, base_dir: str | None, name: str) -> Any:
     """One value as its kind. Strings are texts for `text`, `label` and `message`, and paths for media."""
     if kind == "message":
         parts = [_part(v) for v in value] if isinstance(value, (list, tuple)) else _part(value)
+        for part in parts if isinstance(parts, list) else [parts]:
+            _whole(part, name)
         return Message.of(parts, base_dir)
     if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in (kind, "file"):
         return _file(next(iter(value.values())), base_dir, name)
@@ -92,12 +94,20 @@ def coerce(kind: str, value: Any, base_dir: str | None, name: str) -> Any:
     if kind == "text":
         if not isinstance(value, str):
             raise BadInput("E909", f"{name!r} is a text, not {_what(value)}", "give a string, or a path object")
-        return value
+        return _whole(value, name)
     if isinstance(value, str) and kind in FILE_KINDS:
         return _file(value, base_dir, name)
     if kind == "label" and isinstance(value, bool | list | dict):
         raise BadInput("E909", f"{name!r} is a label, not {_what(value)}", "give a name or a number")
     return _decoded(kind, value, name)
+
+
+def _whole(text: Any, name: str) -> Any:
+    """Itself; raises BadInput for text with half a character (a lone surrogate), which no file can hold."""
+    if isinstance(text, str) and not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        shown = text.encode("ascii", "backslashreplace").decode()[:40]
+        raise BadInput("E909", f"{name!r} holds half a character, as in {shown!r}", "write the text as UTF-8")
+    return text
 
 
 def _part(value: Any) -> Any:
@@ -138,7 +148,9 @@ def item_options(graph: Graph, given: Any) -> dict[str, dict[str, Any]]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise BadInput("E603", f"`with` is a mapping of options, not {_what(given)}", 'write {"with": {"seed": 1}}')
+        raise BadInput(
+            "E603", f"`with` is a mapping of options, not {_what(given)}", 'write {"with": {"NODE": {"OPTION": VALUE}}}'
+        )
     offered = {name: set(node.per_item) for name, node in graph.nodes.items() if node.per_item}
     options: dict[str, dict[str, Any]] = {}
     for name, value in given.items():
@@ -158,7 +170,8 @@ def _set_option(graph: Graph, options: dict[str, dict[str, Any]], option: str, v
     if not nodes or any(option not in offered.get(n, ()) for n in nodes):
         where = f" of `{nodes[0]}`" if nodes else ""
         choice = sorted(offered.get(nodes[0], ())) if nodes else sorted({o for have in offered.values() for o in have})
-        raise BadInput("E603", f"{option!r} is no option{where} that an item may set", _near(option, choice))
+        what = "is no option" if nodes else "is neither a node nor an option"
+        raise BadInput("E603", f"{option!r} {what}{where} that an item may set", _near(option, choice))
     for node in nodes:
         _, issues = make_config(graph.nodes[node].card, {option: value})
         for issue in issues:

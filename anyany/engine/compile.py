@@ -50,7 +50,11 @@ class PortPlan:
 
 @dataclass(eq=False)
 class OutPlan:
-    """One output port: where its rows go, and which list (of which input port) it opens or keeps."""
+    """One output port: where its rows go, and which list (of which input port) it opens or keeps.
+
+    kind: the one kind of its values ("" where a union is left open). shape: the sizes of a value's axes, None where
+    it varies; None for values without declared axes. loose: more axes may come before those.
+    """
 
     name: str
     slot: tuple[str, str]
@@ -59,6 +63,9 @@ class OutPlan:
     stack: Stack
     list_id: str | None = None
     tied: str | None = None
+    kind: str = ""
+    shape: tuple[int | None, ...] | None = None
+    loose: bool = False
 
 
 @dataclass(eq=False)
@@ -213,8 +220,11 @@ class Compiler:
             edge = node.edges[port.ties]
             if ports[port.ties].mode == "gather" and edge.flow.stack and edge.flow.stack[-1] == list_id:
                 tied = port.ties
+        loose = bool(flow.axes) and flow.axes[0].name == "..."
+        shape = tuple(a.size for a in flow.axes[1 if loose else 0 :]) if flow.axes else None
         return OutPlan(name=name, slot=(node.name, name), many=many, optional=port.optional, stack=flow.stack,
-                       list_id=list_id, tied=tied)  # fmt: skip
+                       list_id=list_id, tied=tied, kind=flow.kinds[0] if len(flow.kinds) == 1 else "",
+                       shape=shape, loose=loose)  # fmt: skip
 
     def _upstream(self, node: Node) -> tuple[frozenset[str], frozenset[str]]:
         nodes: set[str] = set()

@@ -42,6 +42,8 @@ class NodeFault(Exception):
 def reason(error: BaseException) -> str:
     """One line that says what an exception of foreign code means."""
     text = str(error).strip()
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({text})"
     if not text:
         return type(error).__name__
     name = "" if isinstance(error, (ValueError, NodeFault)) else f"{type(error).__name__}: "

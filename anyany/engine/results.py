@@ -9,6 +9,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from anyany.engine.align import Aligned
 from anyany.engine.compile import OutPlan, Step
 from anyany.engine.failures import NodeFault
@@ -30,6 +32,8 @@ def checked(step: Step, given: Any, count: int) -> Outputs:
             if not port.optional:
                 raise NodeFault("E607", f"it gave no {port.name!r}, which its card promises", _REPORT)
             value = Rows([], counts=[0] * count)
+        if not isinstance(value, (Rows, list, tuple, torch.Tensor)):
+            raise NodeFault("E607", f"it gave a {type(value).__name__} as {port.name!r}, not Rows", _REPORT)
         rows = value if type(value) is Rows else Rows(value)
         n = len(rows)
         if port.many or (port.optional and rows.counts is not None):
@@ -41,8 +45,40 @@ def checked(step: Step, given: Any, count: int) -> Outputs:
                 raise NodeFault("E607", f"it gave {port.name!r} with {told}", _REPORT)
         elif n != count:
             raise NodeFault("E607", f"it gave {n} rows of {port.name!r} for {count}", _REPORT)
+        if (fault := promise_broken(port, rows)) is not None:
+            raise NodeFault("E607", f"it gave {port.name!r} as {fault}", _REPORT)
         out[port.name] = rows
     return out
+
+
+def promise_broken(port: OutPlan, rows: Rows) -> str | None:
+    """What is wrong with the values of an output port: no value, no text where text is promised, other axes or widths
+    than the solved ones. Without this, the next node would be blamed.
+    """
+    data = rows.data
+    if isinstance(data, torch.Tensor):
+        if rows.offsets is None:
+            return _shape_broken(port, tuple(data.shape[1:]))
+        return _shape_broken(port, (None, *data.shape[1:]))
+    for value in data:
+        if value is None:
+            return "None"
+        if port.kind == "text" and not isinstance(value, str):
+            return f"a {type(value).__name__}, not a string"
+        if isinstance(value, torch.Tensor) and (fault := _shape_broken(port, tuple(value.shape))) is not None:
+            return fault
+    return None
+
+
+def _shape_broken(port: OutPlan, shape: tuple[int | None, ...]) -> str | None:
+    """A value's shape (None: the ragged axis of packed rows) beside what the card and the solved sizes promise."""
+    if port.shape is None:
+        return None
+    known = shape[len(shape) - len(port.shape) :] if port.loose else shape
+    if len(known) == len(port.shape) and all(a is None or b is None or a == b for a, b in zip(known, port.shape)):
+        return None
+    found, wanted = (", ".join("–" if n is None else str(n) for n in s) for s in (shape, port.shape))
+    return f"[{found}], but its card promises [{'..., ' if port.loose else ''}{wanted}]"
 
 
 _REPORT = "this is a fault of the component; report it to its authors"

@@ -5,6 +5,7 @@ A plugin that fails must never take others down, so this is the one place that c
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import sys
@@ -37,7 +38,8 @@ def load(entry: Entry) -> Loaded | Quarantine:
     def plugin() -> Any:
         return importlib.import_module(entry.module)
 
-    result = read(entry.namespace, plugin, dist=entry.dist, version=entry.version)
+    with contextlib.redirect_stdout(sys.stderr):  # a plugin that prints must not spoil our JSON
+        result = read(entry.namespace, plugin, dist=entry.dist, version=entry.version)
     seconds = time.perf_counter() - start
     if isinstance(result, Quarantine):
         return result

@@ -69,7 +69,7 @@ class Page:
             f"<style>{STYLE}{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
         )
         temporary = f"{path}.{os.getpid()}.tmp"
-        with open(temporary, "w", encoding="utf-8") as file:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(page)
         os.replace(temporary, path)
 
@@ -97,7 +97,7 @@ def _shown(kind: str, value: Any, deep: int) -> str:
 
     try:
         return media.preview(kind, value)
-    except (media.MediaError, ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # a plugin's own preview may raise anything; the run goes on
         return f'<p class="failed">cannot be shown: {escape(str(error))}</p>'
 
 

@@ -59,7 +59,7 @@ def write_log(folder: str, log: RunLog, counts: Mapping[str, int]) -> None:
     """Write run.json under a temporary name, then rename."""
     path = os.path.join(folder, RUN)
     temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
+    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
         json.dump({"anyany_run": 1, **asdict(log), "items": dict(counts)}, file, indent=2, ensure_ascii=False)
         file.write("\n")
     os.replace(temporary, path)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from anyany.engine.failures import Failure
+from anyany.engine.failures import Failure, reason
 from anyany.engine.items import Result
 from anyany.engine.loading import plugin_function
 from anyany.engine.plan import Wanted
@@ -52,6 +52,9 @@ class Writer:
             except OSError as problem:
                 text = f"the outputs cannot be written: {problem.strerror or problem} ({problem.filename})"
                 error = Failure(code="E609", message=text, help="give another --out, or free space")
+            except Exception as problem:  # a value that is not of its kind, or a plugin's own saver: this item's fault
+                text = f"the output {name!r} ({self.wanted[name].kind}) cannot be written: {reason(problem)}"
+                error = Failure(code="E609", message=text, help="report it to the authors of what makes it")
         return {
             "item": result.item,
             "status": "failed" if error else "ok",
