@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from anyany.api.v1 import Var
 from anyany.errors import problem
 from anyany.errors.suggest import did_you_mean
 from anyany.spec.axes import tell_conflict
@@ -104,31 +105,42 @@ def solve_sizes(check: Check) -> None:
         mark = conflict.left.mark or conflict.right.mark
         if mark is not None:
             tell_conflict(check, conflict, "size", mark, "", "E401", conflict.left.why, conflict.right.why)
-    from anyany.api.v1 import Var
-
+    used = _used_ports(check)
     noted: set[tuple[str, str]] = set()
     for state in check.nodes.values():
         if state.broken or state.call is None or not state.uses:
             continue
-        for port in (*(state.call.takes[n] for n in state.uses), *state.call.gives.values()):
-            for value in port.sizes.values():
-                key = ("var", state.root.name, value.name) if isinstance(value, Var) else None
-                if (
-                    key is None
-                    or key[1:] in noted
-                    or (check.sizes.has(key) and check.sizes.fixed(check.sizes.named(key)))
-                ):
-                    continue
-                noted.add((key[1], key[2]))
-                check.notes.append(
-                    problem(
-                        "W402",
-                        f"nothing tells the size `{key[2]}` of `{key[1]}` yet",
-                        mark=state.root.raw.mark,
-                        path=state.root.raw.path,
-                        help="check with `--online`, or set it under `with`",
-                    )
-                )
+        ports = [state.call.takes[n] for n in state.uses]
+        ports += [p for n, p in state.call.gives.items() if (state.name, n) in used]
+        for value in (v for port in ports for v in port.sizes.values() if isinstance(v, Var)):
+            root = state.root.raw
+            if (root.name, value.name) in noted or _is_known(check, root.name, value.name):
+                continue
+            noted.add((root.name, value.name))
+            text = f"nothing tells the size `{value.name}` of `{root.name}` yet"
+            help = "check with `--online`, or set it under `with`"
+            check.notes.append(problem("W402", text, mark=root.mark, path=root.path, help=help))
+
+
+def _is_known(check: Check, owner: str, var: str) -> bool:
+    key = ("var", owner, var)
+    return check.sizes.has(key) and check.sizes.fixed(check.sizes.named(key)) is not None
+
+
+def _used_ports(check: Check) -> set[tuple[str, str]]:
+    """(node, output port) of every value that something takes."""
+    found: set[tuple[str, str]] = set()
+    waiting = [u.feed for s in check.nodes.values() for u in s.uses.values()]
+    waiting += [s.when for s in check.nodes.values() if s.when is not None]
+    waiting += check.outputs.values()
+    while waiting:
+        feed = waiting.pop()
+        if feed.form == "output":
+            found.add((feed.name, feed.port))
+        waiting += [e.feed for e in (*feed.entries, *feed.fills.values())]
+        if feed.source is not None:
+            waiting.append(feed.source)
+    return found
 
 
 def warn_unused(check: Check) -> None:

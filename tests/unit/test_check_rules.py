@@ -208,6 +208,15 @@ def test_weights_that_are_not_there_yet_are_a_note_and_their_sizes_unknown(tmp_p
     assert checked.expect().nodes["read"].sizes == {"width": None}
 
 
+def test_a_size_that_nothing_takes_is_no_note(tmp_path: Path) -> None:
+    nodes = {
+        "read": {"use": "toy/read", "weights": "file:later.safetensors", "in": "t"},
+        "up": {"use": "toy/upper", "in": "t", "when": "t"},
+    }
+    checked = check(nodes, {"o": "up"}, {"t": "text"}, folder=str(tmp_path), train={"stages": ["read"]})
+    assert [n.code for n in checked.notes] == ["W451"]
+
+
 def test_weights_of_the_hub_are_not_asked_for_unless_online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
