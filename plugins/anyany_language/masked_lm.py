@@ -62,6 +62,14 @@ class MaskedLm(Component):
             texts.append(self.words.text(row[1:]))
         return {"text": ctx.rows(texts), "scores": ctx.rows(scores)}
 
+    def example_rows(self, call: str, rows: Sequence[int], making: Any) -> dict[str, Rows]:
+        """Texts to try a call with: all but `encode` want a `[MASK]`, and `learn` the letter that it hides."""
+        whole = [("a red circle", "describe it", "two", "a longer text of many words")[r % 4] for r in rows]
+        masked = [f"{t[:1]}[MASK]{t[2:]}" for t in whole]
+        if call == "learn":
+            return {"text": Rows(masked), "target": Rows(whole)}
+        return {"text": Rows(whole if call == "encode" else masked)}
+
     def _word(self, token: int) -> str:
         """A token as text; one that is no whole character by its number, so that no two are alike."""
         text = self.words.text([token])

@@ -1,6 +1,6 @@
-"""Parity cases of Flamingo: masked cross-attention, the gated block, and the whole OpenFlamingo.
+"""Parity cases of Flamingo: masked cross-attention, the gated block, whole OpenFlamingo, vision tower.
 
-Suffixes as in `gated_block.py`; the resampler's cases are in `adapters`, the tower's in `vision`.
+Suffixes as in `gated_block.py`; the resampler's cases are in `adapters`.
 """
 
 from __future__ import annotations
@@ -79,6 +79,18 @@ def full_model(pack: Any) -> dict[str, Any]:
     return {"logits": (logits, mask), "greedy_ids": greedy}
 
 
+def vision_tokens(pack: Any) -> dict[str, Any]:
+    """OpenCLIP's tower: patch tokens without the last norm, and the projected class token."""
+    m = pack.config["model"]
+    clip = pack.component("vision/clip", {
+        "towers": "image", "resolution": m["image_size"], "patch": m["patch_size"], "width": m["width"],
+        "layers": m["layers"], "heads": m["heads"], "mlp": int(m["width"] * m["mlp_ratio"]),
+        "shared": m["output_dim"], "act": "quick_gelu" if pack.config["quick_gelu"] else "gelu",
+    }).component  # fmt: skip
+    states = clip.hidden(pack.inputs["image"], clip.count)
+    return {"tokens": clip.patches(states), "pooled": clip.pooled(states)[1]}
+
+
 def layout(released: Any) -> None:
     """OpenFlamingo's resampler and gated blocks at their released sizes; the tower is CLIP's."""
     c, shapes = released.config, released.shapes
@@ -109,5 +121,6 @@ CASES = {
     ("flamingo", "masked_cross_attention"): masked_attention,
     ("flamingo", "gated_cross_attention_block"): gated_block,
     ("flamingo", "full_model_gptneox"): full_model,
+    ("flamingo", "openclip_vision_tokens"): vision_tokens,
 }
 LAYOUTS = {"flamingo": layout}
