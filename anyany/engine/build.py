@@ -23,6 +23,7 @@ from anyany.engine.context import Context
 from anyany.engine.failures import NodeFault
 from anyany.errors import EnvironmentProblem, SpecError, problem
 from anyany.spec.graph import Graph, Node
+from anyany.weights.load import Claims
 
 DTYPES = {
     "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64,
@@ -67,6 +68,7 @@ class Components:
         self._reach = reach
         self._built: dict[str, Built] = {}
         self._broken: dict[str, BaseException] = {}
+        self._claims: dict[tuple[str, ...], Claims] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         for owner, component in (overrides or {}).items():
@@ -93,7 +95,12 @@ class Components:
                 raise self._broken[owner]
             start = perf_counter()
             try:
-                built = build_component(self.graph.nodes[owner], self.reach(), self.device)
+                sharing = self._sharing(owner)
+                claims = self._claims.setdefault(self.graph.nodes[owner].weights, Claims()) if sharing else None
+                built = build_component(self.graph.nodes[owner], self.reach(), self.device, claims)
+                others = [self._built.get(o) for o in sharing]
+                if claims is not None and all(o and not hasattr(o.component, "load") for o in (*others, built)):
+                    claims.settle()
             except (Exception, SystemExit) as error:
                 self._broken[owner] = error
                 raise
@@ -102,6 +109,14 @@ class Components:
             if recorder is not None:
                 recorder.built(owner, start, perf_counter(), built.bytes)
             return built
+
+    def _sharing(self, owner: str) -> list[str]:
+        """The other nodes that name the very same file or repository, whole: they share its claim."""
+        node = self.graph.nodes[owner]
+        if len(node.weights) != 1 or "#" in node.weights[0] or node.weights[0].startswith("random:"):
+            return []
+        return [n.name for n in self.graph.nodes.values()
+                if n.owner == n.name != owner and n.weights == node.weights]  # fmt: skip
 
     def ready(self, step: Step, host: Any) -> Ready:
         """A step's component bound to its call."""
@@ -150,10 +165,12 @@ def default_reach(graph: Graph, *, allow_pickle: bool = False, offline: bool = F
                  allow_pickle=allow_pickle)  # fmt: skip
 
 
-def build_component(node: Node, reach: Any = None, device: str | None = None) -> Built:
+def build_component(node: Node, reach: Any = None, device: str | None = None,
+                    claims: Claims | None = None) -> Built:  # fmt: skip
     """The component of an owner node: on meta, then its weights, then eval without gradients.
 
-    device: what placement "auto" means. Raises WeightsError, EnvironmentProblem (E803, E804) or NodeFault.
+    device: what placement "auto" means. claims: of a file that other nodes name too.
+    Raises WeightsError, EnvironmentProblem (E803, E804) or NodeFault.
     """
     place = device_of(node, device)
     sources = parse_weights(node)
@@ -165,7 +182,7 @@ def build_component(node: Node, reach: Any = None, device: str | None = None) ->
     component = _construct(kind, node, build)
     if isinstance(component, torch.nn.Module):
         if node.card.weights and sources:
-            _fill(component, node, build, sources, stores)
+            _fill(component, node, build, stores, claims)
         elif not any(p.is_meta for p in component.parameters()):
             component.to(place)
         component.eval()
@@ -229,9 +246,10 @@ def _open(node: Node, sources: tuple[Any, ...], reach: Any) -> tuple[list[Any], 
     return stores, stores[0].assets
 
 
-def _fill(component: Any, node: Node, build: Build, sources: tuple[Any, ...], stores: list[Any]) -> None:
+def _fill(component: Any, node: Node, build: Build, stores: list[Any], claims: Claims | None) -> None:
     from anyany.weights.sources import RandomSource
 
+    sources = parse_weights(node)
     if isinstance(sources[0], RandomSource):
         if stores:
             from anyany.weights.errors import WeightsError
@@ -251,7 +269,7 @@ def _fill(component: Any, node: Node, build: Build, sources: tuple[Any, ...], st
 
     store = stores[0] if len(stores) == 1 else overlay(stores)
     load_strict(component, store, rename=getattr(component, "rename", None), ignores=node.card.ignores, skip=node.skip,
-                dtype=build.dtype, device=build.device)  # fmt: skip
+                dtype=build.dtype, device=build.device, claims=claims)  # fmt: skip
 
 
 def device_of(node: Node, auto: str | None = None) -> torch.device:
