@@ -17,6 +17,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {},
         {"options": {"preset": "tiny", "signals": {"image": 2, "audio": 1}}},
     ],
+    "adapters/qformer": [{}, {"options": {"preset": "tiny", "text": True, "project": False}}],
+    "adapters/resampler": [{}, {"options": {"preset": "tiny", "project": True}}],
+    "language/adaptive-io": [{}, {"options": {"preset": "tiny", "layout": "torch", "tie": False}}],
+    "language/multiway": [
+        {"options": {"preset": "tiny", "head": head}}
+        for head in ("none", "retrieval", "vqa", "pair", "caption", "classify")
+    ],
     "image_heads/diffusion": [{"calls": ("image",)}],
     "transforms/index": [{"calls": ("add",)}],  # `find` reads what earlier calls wrote
 }
