@@ -82,9 +82,10 @@ def coerce(kind: str, value: Any, base_dir: str | None, name: str) -> Any:
     """One value as its kind. Strings are texts for `text`, `label` and `message`, and paths for media."""
     if kind == "message":
         parts = [_part(v) for v in value] if isinstance(value, (list, tuple)) else _part(value)
-        for part in parts if isinstance(parts, list) else [parts]:
+        message = Message.of(parts, base_dir)
+        for part in message.parts:
             _whole(part, name)
-        return Message.of(parts, base_dir)
+        return message
     if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in (kind, "file"):
         return _file(next(iter(value.values())), base_dir, name)
     if isinstance(value, Media):

@@ -178,3 +178,13 @@ def test_half_characters_fail_their_items_and_positions_give_way_to_ids(folder: 
     assert [o["item"] for o in found] == ["1", "line-2", "2", "line-4", "4"]
     assert [o["status"] for o in found] == ["ok", "ok", "failed", "failed", "ok"]
     assert all("half a character" in o["error"] for o in found[2:4])
+
+
+def test_half_a_character_of_the_command_line_is_told_before_a_tokenizer_meets_it() -> None:
+    from anyany.engine.coerce import BadInput, coerce
+    from anyany.kinds.message import Message
+
+    for given in (Message.of("bad \udcff"), ["fine", "bad \udcff"], "bad \udcff"):
+        with pytest.raises(BadInput, match="half a character"):
+            coerce("message", given, None, "prompt")
+    assert coerce("message", ["émoji 🦊"], None, "prompt").parts == ("émoji 🦊",)
