@@ -229,8 +229,6 @@ def strange_scene(rng: np.random.Generator, scene: Scene, jitter: float = 1.0) -
         outline = np.stack([reach * np.cos(angles), reach * np.sin(angles)], 1).astype(np.float32)
         # The colour is drawn anew: without a shape of the six beside it every colour may be shown.
         colour = int(rng.integers(6))
-        fresh = place_thing(
-            rng, colour=colour, shape=thing.shape, size=thing.size, cell=thing.cell, jitter=jitter
-        )
+        fresh = place_thing(rng, colour=colour, shape=thing.shape, size=thing.size, cell=thing.cell, jitter=jitter)
         things[index] = replace(fresh, shape=OTHER, outline=outline)
     return replace(scene, things=tuple(things))
