@@ -24,8 +24,11 @@ def pieces(message: Message, tokenizer: Any, template: str, system: str = "",
            signals: dict[str, list[str]] | None = None,
            answer: bool = True) -> list[Piece]:  # fmt: skip
     """The prompt of a message. Media that the model itself produced in earlier turns (kinds in `signals`, in an
-    assistant's turn) are written as the signal tokens they came from. Raises ValueError for a reply with open places.
+    assistant's turn) are written as the signal tokens they came from. Raises ValueError for an empty message
+    and for a reply with open places.
     """
+    if not message.turns():
+        raise ValueError("the message is empty; give it some text or a medium")
     counts: dict[str, int] = {}
     turns: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
     for role, parts in message.turns():

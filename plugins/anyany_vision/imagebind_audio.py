@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import torch
+from torchaudio.compliance import kaldi
 
 RATE, SECONDS, CLIPS = 16000, 2.0, 3
 SHIFT, SPREAD = -4.268, 9.138
@@ -20,8 +21,6 @@ def clips_of(samples_T: torch.Tensor, rate: int) -> list[torch.Tensor]:
 
 def log_mel(samples_T: torch.Tensor, rate: int, bands: int, frames: int) -> torch.Tensor:
     """[1,bands,frames] of one clip, its mean removed; zeros after its end. Raises ValueError below 25 ms."""
-    from torchaudio.compliance import kaldi
-
     if len(samples_T) < 0.025 * rate:
         raise ValueError(f"the sound is {len(samples_T) / rate * 1000:.0f} ms long; ImageBind hears from 25 ms on")
     if samples_T.is_meta:  # counting FLOPs: shapes alone

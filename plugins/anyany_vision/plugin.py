@@ -37,6 +37,12 @@ class VitConfig(Config):
     classes: int = option(0, low=0, doc="classes of the head on the class token (0: no head)")
     names: tuple[str, ...] = option((), doc="names of the classes, in order")
 
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide by {self.heads} heads")
+        if self.resolution < self.patch or self.resolution % self.patch:
+            raise ValueError(f"resolution {self.resolution} is no multiple of the patch, {self.patch} pixels")
+
 
 def vit_calls(config: Any, facts: Any) -> dict[str, Call]:
     width = facts.width
