@@ -94,7 +94,8 @@ def test_the_command_writes_the_schema_and_imports_nothing_heavy(tmp_path: Path)
     code = (
         "import sys; from anyany.cli import main; "
         f"assert main(['schema', '-o', {str(target)!r}]) == 0; "
-        "heavy = {'torch', 'transformers', 'diffusers', 'numpy', 'PIL', 'av'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'torch', 'transformers', 'diffusers', 'numpy', 'PIL', 'av'} & set(sys.modules); "
+        "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

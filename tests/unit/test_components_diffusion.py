@@ -241,9 +241,7 @@ def test_classes_are_drawn_by_number() -> None:
         ({"model_type": "bert"}, "names no diffusers class"),
     ],
 )
-def test_a_config_file_names_only_networks_of_the_libraries(
-    tmp_path: Path, config: dict[str, Any], words: str
-) -> None:
+def test_a_config_file_names_only_networks_of_the_libraries(tmp_path: Path, config: dict[str, Any], words: str) -> None:
     tmp_path.joinpath("config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=words):
         Diffusion(DiffusionConfig(), Build(node="draw", assets=Assets(tmp_path)))
