@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 CHECKPOINTS = Path(os.environ.get("ANYANY_MINI_CHECKPOINTS", "runs/mini"))
+OUT = Path(os.environ.get("ANYANY_MINI_OUT", WEIGHTS))
+"""Where trained weights go: into the package, unless told otherwise."""
 
 
 @lru_cache(maxsize=1)

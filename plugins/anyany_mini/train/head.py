@@ -15,7 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from anyany_mini import marker, models, world
-from anyany_mini.train.common import CHECKPOINTS, Average, Run, Team, caption_batch, optimizer, rate, rng_of, tokenizer
+from anyany_mini.train.common import (
+    CHECKPOINTS,
+    OUT,
+    Average,
+    Run,
+    Team,
+    caption_batch,
+    optimizer,
+    rate,
+    rng_of,
+    tokenizer,
+)
 
 MIXED, STRANGE, DROP_ALL, DROP_SLOT = 0.4, 0.2, 0.1, 0.02
 OBJECT_WEIGHT = 6.0
@@ -145,8 +156,8 @@ def averaged(average: Average) -> models.Draw:
 
 def finish(average: Average) -> None:
     """Write the averaged weights, and the tokenizer that the caption encoder reads, into the package."""
-    models.save("draw", averaged(average), models.DRAW)
-    tokenizer().save(str(models.WEIGHTS / "draw" / "tokenizer.json"))
+    models.save("draw", averaged(average), models.DRAW, OUT)
+    tokenizer().save(str(OUT / "draw" / "tokenizer.json"))
 
 
 def train(options: argparse.Namespace) -> None:
@@ -194,7 +205,7 @@ def train(options: argparse.Namespace) -> None:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="anyany_mini.train head")
     parser.add_argument("--name", default="head")
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=7_000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--jitter", type=float, default=0.25, help="spread of positions, sizes, colours")

@@ -15,7 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from anyany_mini import marker, models, speak, talk, world
-from anyany_mini.train.common import CHECKPOINTS, Average, Run, caption_batch, optimizer, rate, rng_of, token, tokenizer
+from anyany_mini.train.common import (
+    CHECKPOINTS,
+    OUT,
+    Average,
+    Run,
+    caption_batch,
+    optimizer,
+    rate,
+    rng_of,
+    token,
+    tokenizer,
+)
 
 CORRUPT = 0.4
 IGNORE = -100
@@ -177,7 +188,7 @@ def finish(average: Average) -> speak.Talker:
     """Write the averaged weights into the package and mark them."""
     talker = averaged(average)
     for name, module in talker.parts().items():
-        models.save(name, module, speak.CONFIGS[name])
+        models.save(name, module, speak.CONFIGS[name], OUT)
     return talker
 
 
@@ -223,7 +234,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="anyany_mini.train talker")
     parser.add_argument("--name", default="talker")
     parser.add_argument("--steps", type=int, default=5_000)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mark-every", type=int, default=500)
