@@ -60,7 +60,7 @@ DRAW: dict[str, Any] = {
         },
     },
     "scheduler": {"class": "diffusers.FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0},
-    "prediction_type": "sample", "sigma_min": 0.05, "steps": 20, "guidance": 3.0,
+    "prediction_type": "sample", "sigma_min": 0.05, "steps": 20, "guidance": 1.5,
     "conditioning": [8, 64], "picture": [3, 64, 64],
 }  # fmt: skip
 
