@@ -162,11 +162,26 @@ def option(default: Any = dataclasses.MISSING, *, per_item: bool = False, doc: s
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))
 class Config:
-    """Base of a component's options. Subclasses become frozen, keyword-only dataclasses by themselves."""
+    """Base of a component's options. Subclasses become frozen, keyword-only dataclasses by themselves, at first use:
+    making all of them at import would cost a third of every `anyany check`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclass(frozen=True, kw_only=True)(cls)
+        cls.__init__ = _first_use  # type: ignore[assignment]
+
+
+def _first_use(self: Config, **options: Any) -> None:
+    fields_of(type(self))
+    type(self).__init__(self, **options)
+
+
+def fields_of(config: type[Config]) -> tuple[dataclasses.Field[Any], ...]:
+    """The options of a component, as dataclass fields (their metadata is what `option` was told)."""
+    for one in reversed(config.__mro__):
+        if one is not Config and issubclass(one, Config) and "__dataclass_fields__" not in vars(one):
+            del one.__init__  # the placeholder, which dataclass would keep
+            dataclass(frozen=True, kw_only=True)(one)
+    return dataclasses.fields(config)  # type: ignore[arg-type]
 
 
 class NoConfig(Config):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anyany.api.v1 import Card, Config
+from anyany.api.v1 import Card, Config, fields_of
 
 REQUIRED = dataclasses.MISSING
 
@@ -60,7 +60,7 @@ def options_of(config: type[Config]) -> tuple[Option, ...]:
         return _KNOWN[config]
     hints = typing.get_type_hints(config)
     found = []
-    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+    for f in fields_of(config):
         default = f.default
         if default is REQUIRED and f.default_factory is not REQUIRED:
             default = f.default_factory()
