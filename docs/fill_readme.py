@@ -62,7 +62,8 @@ def evaluation() -> str:
         check=True,
     )
     head = "As measured by `python -m anyany_mini.evaluate --n 200` on scenes that training never saw:"
-    return f"{head}\n\n{done.stdout.strip()}"
+    table = "\n".join(line for line in done.stdout.strip().splitlines() if not line.endswith(" s"))
+    return f"{head}\n\n```\n{table}\n```"
 
 
 SECTIONS = {"components": components, "quickstart": quickstart, "evaluation": evaluation}

@@ -18,7 +18,7 @@ from anyany.api.v1 import Card, Config, fields_of
 REQUIRED = dataclasses.MISSING
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class OptionIssue:
     """What is wrong with one option (None: with all of them together)."""
 
@@ -27,7 +27,7 @@ class OptionIssue:
     help: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Option:
     """One option of a card. `default` is `REQUIRED` where there is none; `low` and `high` are inclusive."""
 

@@ -17,7 +17,7 @@ class PluginWarning(UserWarning):
     """A plugin could not be used; only specs that name it fail."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Entry:
     """One entry point of group `anyany.v1`: a namespace and the plugin module of a distribution."""
 
@@ -27,7 +27,7 @@ class Entry:
     version: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Quarantine:
     """Why a namespace cannot be used. `last_line` ends the traceback, `where` is its innermost file:line."""
 
@@ -40,7 +40,7 @@ class Quarantine:
     code: str = "E801"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Loaded:
     """An imported plugin: its cards by name and major, the kinds and specs it brings, remarks."""
 

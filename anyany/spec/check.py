@@ -21,7 +21,7 @@ from anyany.spec.wires import Check
 from anyany.spec.yaml_tree import Marked
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Options:
     """How to check.
 
@@ -44,7 +44,7 @@ class Options:
     facts_of: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Checked:
     """What a check found.
 

@@ -33,7 +33,7 @@ _FORMATS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TensorInfo:
     """One tensor of a file. dtype: safetensors' name (F32, BF16, ...); start, end: bytes in the data part.
 
@@ -61,7 +61,7 @@ class TensorInfo:
         return self.end - self.start
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Header:
     """The tensors of one set of weights, over all its files; metadata: safetensors' `__metadata__`."""
 

@@ -21,7 +21,7 @@ _INDEX = ".safetensors.index.json"
 _MAX_LISTED = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Layout:
     """The files of one set of weights, as names relative to where the listing starts.
 

@@ -22,7 +22,7 @@ def default_cache() -> str:
     return os.path.join(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"), "anyany")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Reach:
     """What may be used to find weights.
 
@@ -42,7 +42,7 @@ class Reach:
             object.__setattr__(self, "offline", True)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Located:
     """Weights on this machine: layout names files relative to root."""
 

@@ -19,7 +19,7 @@ _HASH = re.compile(r"(?:sha256|git):[0-9a-f]{40,64}")
 Fact = int | float | str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LockedFile:
     """One file of a pinned repository. hash: `sha256:...`, or `git:...` (a blob id) for small files."""
 

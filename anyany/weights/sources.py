@@ -32,7 +32,7 @@ class SourceSyntaxError(ValueError):
         self.help = help or f"write {FORMS}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class HubSource:
     """Weights in a repository of the hub. path: a file or folder in it; revision: a commit, branch or tag."""
 
@@ -57,7 +57,7 @@ class HubSource:
         return f"hub:{self.repo}{path}{revision}" + _tail(self.prefix)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FileSource:
     """Weights on disk. path: as written, relative to base (the spec's folder; empty: the current one)."""
 
@@ -74,7 +74,7 @@ class FileSource:
         return f"file:{self.path}" + _tail(self.prefix)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BundleSource:
     """Weights shipped inside a plugin package: PATH below the package's folder `weights`."""
 
@@ -102,7 +102,7 @@ class BundleSource:
         return f"bundle:{self.namespace}/{self.path}" + _tail(self.prefix)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RandomSource:
     """Random weights, drawn from a seed: for tests and miniatures, and only where written."""
 

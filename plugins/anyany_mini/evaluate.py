@@ -121,7 +121,9 @@ def piped_answer(spec: str) -> Answer:
 
 def cases(split: str, count: int) -> tuple[list[Prompt], list[Prompt], list[str]]:
     """Prompts to describe, prompts to draw, and the captions that both are marked by."""
-    rng = np.random.default_rng(world.EVAL_SEED + (11 if split == "seen" else 12))  # not those of the gates and of tuning
+    rng = np.random.default_rng(
+        world.EVAL_SEED + (11 if split == "seen" else 12)
+    )  # not those of the gates and of tuning
     scenes = [world.sample_scene(rng, split) for _ in range(count)]
     captions = [world.caption(scene) for scene in scenes]
     looks: list[Prompt] = []
