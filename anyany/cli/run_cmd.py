@@ -109,6 +109,10 @@ class Run:
         from anyany.cli.run_show import Progress, Streamer
 
         self._make_folder()
+        if self.args.trace:  # empty for now: a path that cannot be written is better known before the work than after
+            from anyany.report.trace import write_trace
+
+            write_trace(self.recorder, self.args.trace)
         watched = self.alone and not self.args.json and sys.stdout.isatty()
         self.streamer = Streamer(sys.stdout) if watched else None
         self.progress = Progress(self.total, quiet=self.args.json and not sys.stderr.isatty())

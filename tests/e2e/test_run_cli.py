@@ -235,3 +235,11 @@ def test_inspect_counts_parameters_and_flops(call: Call) -> None:
     assert nodes["lin"]["parameters"] == 4 * 4 + 4
     assert nodes["lin"]["flops"] == 2 * 16 * 4 * 4
     assert nodes["look"]["parameters"] == 0 and nodes["look"]["flops"] is None and nodes["look"]["note"]
+
+
+def test_a_trace_that_cannot_be_written_is_told_before_the_work(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = call("run", "toys.yaml", "--in", "prompt=draw {file:p.png}", "--out", "o", "--trace", "file/t.json")
+    assert code == 3
+    assert "E807" in err and "Traceback" not in err
+    assert not (tmp_path / "o" / "0").exists()
