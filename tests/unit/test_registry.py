@@ -163,6 +163,8 @@ def one(name: str, **more: object) -> str:
         ("def broken(:\n", "SyntaxError while it was loaded"),
         ("class C(Config):\n    a: Nowhere = 3\n@hookimpl\ndef anyany_cards():\n"
          "    return [card('acme/a', role='encoder', calls={}, impl='a:B', config=C)]\n", "NameError"),
+        ("class C(Config):\n    a: list = []\n@hookimpl\ndef anyany_cards():\n"
+         "    return [card('acme/a', role='encoder', calls={}, impl='a:B', config=C)]\n", "a mutable default"),
     ],
 )  # fmt: skip
 def test_every_kind_of_broken_plugin_is_explained(site: Path, body: str, reason: str | None) -> None:
