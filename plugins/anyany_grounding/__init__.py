@@ -1,0 +1,1 @@
+"""anyany_grounding: first-party components. Cards are in `plugin.py`, one file a component beside it."""

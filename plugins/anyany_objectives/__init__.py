@@ -1,0 +1,1 @@
+"""anyany_objectives: first-party components. Cards are in `plugin.py`, one file a component beside it."""
