@@ -7,6 +7,7 @@ compares its outputs; exits 0 only if every pack ran and passed. Cases are in th
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import importlib
 import importlib.util
 import json
@@ -28,11 +29,17 @@ Layout = Callable[[Released], None]
 
 @dataclass(kw_only=True)
 class Table:
-    """What the plugins can run: cases and tolerances by (component, family), layouts by component."""
+    """What the plugins can run: cases and tolerances by (component, family); layouts by component, or by
+    "component/GLOB" of configurations where several plugins share its released files (`var/vae_*`)."""
 
     cases: dict[tuple[str, str], Case] = field(default_factory=dict)
     layouts: dict[str, Layout] = field(default_factory=dict)
     tolerances: dict[tuple[str, str], Mapping[str, Tolerance]] = field(default_factory=dict)
+
+    def layout(self, component: str, name: str) -> Layout | None:
+        """Who takes a released configuration; a glob goes before the component as a whole."""
+        globs = (k for k in self.layouts if "/" in k and fnmatch.fnmatchcase(f"{component}/{name}", k))
+        return self.layouts.get(next(globs, component))
 
 
 def table() -> Table:
@@ -95,7 +102,7 @@ def run_layouts(path: Path, known: Table) -> Iterator[Line]:
         return
     for name, entry in entries.items():
         what = f"{component}: {name}"
-        layout = known.layouts.get(component)
+        layout = known.layout(component, name)
         if layout is None:
             yield Line(what=what, path=str(path), ok=False, note="no component for these layouts")
             continue

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from anyany.testing.parity import main, run, table
+from anyany.testing.parity import Table, main, run, table
 from anyany.testing.parity_bench import Pack
 from anyany.testing.parity_pack import PackFile, gap
 
@@ -129,6 +129,12 @@ def test_layouts_fail_for_missing_left_over_and_misshapen_names(tmp_path: Path) 
     assert "1 missing" in told({n: s for n, s in wide.items() if n != "norm.bias"}).note
     assert "stray" in told({**wide, "stray": [3]}).note
     assert "of another shape" in told({**wide, "norm.bias": [5]}).note
+
+
+def test_plugins_share_the_released_files_of_one_component_by_globs() -> None:
+    known = Table(layouts={"own": print, "own/vae_*": repr, "other/*": len})  # type: ignore[dict-item]
+    assert known.layout("own", "vae_ch16") is repr and known.layout("own", "d16") is print
+    assert known.layout("other", "x") is len and known.layout("none", "x") is None
 
 
 def test_the_command_prints_a_json_object_a_line(
