@@ -6,8 +6,8 @@ Tables: CASES, LAYOUTS, TOLERANCES.
 
 from __future__ import annotations
 
-from anyany_adapters import parity_qformer, parity_sets
+from anyany_adapters import parity_nextgpt, parity_qformer, parity_sets
 
-CASES = {**parity_qformer.CASES, **parity_sets.CASES}
-LAYOUTS = {**parity_qformer.LAYOUTS}
+CASES = {**parity_qformer.CASES, **parity_sets.CASES, **parity_nextgpt.CASES}
+LAYOUTS = {**parity_qformer.LAYOUTS, **parity_nextgpt.LAYOUTS}
 TOLERANCES = {**parity_qformer.TOLERANCES}

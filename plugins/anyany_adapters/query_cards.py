@@ -1,6 +1,6 @@
-"""Cards of the adapters that read features with learned queries: Q-Former and Perceiver resampler. Torch-free.
+"""Cards of the adapters that read features with learned queries: Q-Former, resampler, signal projection. Torch-free.
 
-Implementations: `qformer.py`, `resampler.py`.
+Implementations: `qformer.py`, `resampler.py`, `signal_projection.py`.
 """
 
 from __future__ import annotations
@@ -116,4 +116,56 @@ RESAMPLER = card(
     impl="anyany_adapters.resampler:PerceiverResampler",
 )
 
-CARDS = [QFORMER, RESAMPLER]
+
+class SignalProjectionConfig(Config):
+    """NExT-GPT's output projection; the defaults are those of its image projection."""
+
+    mode: str = option("transformer", choices=("transformer", "qformer"), doc="encoder-decoder, or Q-Former")
+    inputs: int | None = option(None, low=1, doc="width of the signal's states (solved when not given)")
+    outputs: int | None = option(None, low=1, doc="width of the conditioning (solved when not given)")
+    queries: int | None = option(None, low=1, doc="length of the conditioning (solved when not given)")
+    width: int = option(512, low=1, doc="width inside")
+    heads: int = option(4, low=1, doc="attention heads")
+    encoder: int = option(4, low=1, doc="encoder layers (transformer mode)")
+    decoder: int = option(4, low=1, doc="decoder layers, or layers of the Q-Former")
+    mlp: int | None = option(None, low=1, doc="feed-forward width (4 x width)")
+
+
+def signal_projection_calls(config: Any, facts: Any) -> dict[str, Call]:
+    taken = config.inputs or facts.known("inputs") or var("inputs", 4096)
+    queries = config.queries or facts.known("queries") or var("queries", 77)
+    given = config.outputs or facts.known("outputs") or var("outputs", 768)
+
+    def signal() -> dict[str, Port]:
+        return {"features": Port("features", "K D", D=taken, doc="a signal's states")}
+
+    def conditioning(doc: str) -> Port:
+        return Port("features", "Q E", Q=queries, E=given, doc=doc)
+
+    return {
+        "project": Call(takes=signal(), gives={"features": conditioning("conditioning of a decoder")}),
+        "learn": Call(
+            takes={**signal(), "wanted": conditioning("what the decoder's text encoder makes of the caption")},
+            gives={"loss": Port("loss", doc="mean distance a position")},
+        ),
+    }
+
+
+SIGNAL_PROJECTION = card(
+    "adapters/signal-projection",
+    role="adapter",
+    about="NExT-GPT's output projection: the states of a signal become a decoder's conditioning.",
+    source="NExT-GPT (Wu et al. 2024, arXiv 2309.05519); NExT-GPT/NExT-GPT, first and current release",
+    config=SignalProjectionConfig,
+    calls=signal_projection_calls,
+    facts=Facts(
+        inputs=[tensor("fc.weight", axis=1), tensor("in_fc.weight", axis=1)],
+        outputs=[tensor("model.weight"), tensor("out_fc.weight")],
+        queries=[tensor("query_embs", axis=1), tensor("query_tokens", axis=1)],
+    ),
+    tiny={"width": 32, "heads": 4, "encoder": 1, "decoder": 1},
+    presets={"qformer": {"mode": "qformer", "width": 768, "heads": 12, "decoder": 2}},
+    impl="anyany_adapters.signal_projection:SignalProjection",
+)
+
+CARDS = [QFORMER, RESAMPLER, SIGNAL_PROJECTION]

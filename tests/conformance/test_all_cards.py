@@ -19,6 +19,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "adapters/qformer": [{}, {"options": {"preset": "tiny", "text": True, "project": False}}],
     "adapters/resampler": [{}, {"options": {"preset": "tiny", "project": True}}],
+    "adapters/signal-projection": [{}, {"options": {"preset": "tiny", "mode": "qformer"}}],
     "language/adaptive-io": [{}, {"options": {"preset": "tiny", "layout": "torch", "tie": False}}],
     "language/multiway": [
         {"options": {"preset": "tiny", "head": head}}
