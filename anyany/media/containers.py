@@ -24,6 +24,7 @@ from anyany.media.errors import MediaError
 from anyany.media.files import check_file
 from anyany.media.images import with_channels
 from anyany.media.limits import Limits, check_decoded, check_pixels, check_seconds
+from anyany.media.moments import chosen, wanted
 from anyany.media.values import Audio, Video, check_audio, check_video, to_uint8
 
 _DEMUXERS = {
@@ -79,13 +80,11 @@ class _Scan:
 
 
 def load_video(path: str, format: str, facets: Mapping[str, Any], limits: Limits) -> Video:
-    """The film in a file, with its sound. Facets: `fps` or `frames` choose frames by their time.
+    """The film in a file, with its sound; facets choose frames (`Choice`), and `rate` is met for the sound.
 
-    `frames` N takes the middle frames of N equal stretches; `fps` the frame shown at each k/fps. `rate`
-    and `audio
-    channels` are met for the sound. Raises MediaError.
+    Raises MediaError.
     """
-    fps, frames = _wanted(facets)
+    choice = wanted(facets)
     with _opened(path, format, limits) as container:
         stream = _video_stream(container, path)
         context = stream.codec_context
@@ -96,9 +95,9 @@ def load_video(path: str, format: str, facets: Mapping[str, Any], limits: Limits
         check_seconds(scan.end - scan.start, limits, path)
         seconds = max(scan.end - scan.start, 1e-3)
         rate = float(stream.average_rate or 0) or scan.count / seconds
-        times = _times(scan, fps, frames)
+        times = choice.times(scan.start, scan.end)
         count = scan.count if times is None else len(times)
-        hint = "choose fewer frames with the facets `fps` or `frames`"
+        hint = "choose fewer frames with the facets `fps`, `frames` or `most`"
         check_decoded(count * context.width * context.height * 3, limits, path, hint)
     with _opened(path, format, limits) as container:
         picked = _decode(container, _video_stream(container, path), times, path, format)
@@ -106,16 +105,7 @@ def load_video(path: str, format: str, facets: Mapping[str, Any], limits: Limits
     audio = load_track(path, format, limits) if has_sound else None
     if audio is not None:
         audio = meet_audio(audio, {"rate": facets.get("rate")})
-    speed = fps if fps and not frames else frames / seconds if frames else rate
-    return Video(torch.stack(picked), float(speed), audio)
-
-
-def _wanted(facets: Mapping[str, Any]) -> tuple[float, int]:
-    fps, frames = facets.get("fps") or 0, facets.get("frames") or 0
-    for name, value in (("fps", fps), ("frames", frames)):
-        if not isinstance(value, (int, float)) or value < 0 or value != value:
-            raise MediaError("E525", f"the facet `{name}` cannot be {value!r}", "give a number above zero")
-    return float(fps), int(frames)
+    return Video(torch.stack(picked), choice.speed(seconds) or rate, audio)
 
 
 def _video_stream(container: Any, path: str) -> Any:
@@ -148,16 +138,6 @@ def _scan(container: Any, stream: Any, path: str, format: str) -> _Scan:
         message = f"the {format} file ends too early: it promises {promised:.2f} s and holds {last:.2f} s"
         raise MediaError("E508", message, "copy or download it again", path)
     return _Scan(count=count, start=start, end=end)
-
-
-def _times(scan: _Scan, fps: float, frames: int) -> list[float] | None:
-    """The moments (seconds) whose frames are wanted; None for all frames."""
-    seconds = scan.end - scan.start
-    if frames:
-        return [scan.start + (i + 0.5) * seconds / frames for i in range(frames)]
-    if fps:
-        return [scan.start + i / fps for i in range(max(1, round(seconds * fps)))]
-    return None
 
 
 def _decode(container: Any, stream: Any, times: list[float] | None, path: str, format: str) -> list[Tensor]:
@@ -317,21 +297,11 @@ def _write_track(container: Any, track: Any, audio: Audio) -> None:
     container.mux(track.encode(None))
 
 
-def sample_frames(video: Video, fps: float, frames: int) -> Video:
-    """A decoded film with the frames chosen as `load_video` would."""
-    count = video.frames.shape[0]
-    times = _times(_Scan(count=count, start=0.0, end=video.seconds), fps, frames)
-    if times is None:
-        return video
-    index = torch.tensor([min(count - 1, int(t * video.fps + 1e-6)) for t in times])
-    return Video(video.frames[index], fps if not frames else frames / video.seconds, video.audio)
-
-
 def meet_video(value: Any, facets: Mapping[str, Any]) -> Video:
-    """A decoded film with the facets `fps`, `frames`, `rate` and `channels` met."""
+    """A decoded film with the facets that choose frames (`wanted`), `rate` and `channels` met."""
     if isinstance(value, Tensor) and value.ndim == 4:
         value = Video(value, 8.0)
-    video = sample_frames(check_video(value), *_wanted(facets))
+    video = chosen(check_video(value), wanted(facets))
     frames = with_channels(video.frames, facets["channels"]) if facets.get("channels") else video.frames
     audio = meet_audio(video.audio, {"rate": facets.get("rate")}) if video.audio is not None else None
     return Video(frames, video.fps, audio)

@@ -167,8 +167,8 @@ def meet_result(kind: str, value: Any, path: str | None = None) -> Any:
 def meet(kind: str, value: Any, facets: Mapping[str, Any] = _NONE) -> Any:
     """An already decoded value with a port's facets met. Raises MediaError.
 
-    Pictures have `channels`, sound `rate` and `channels`, film `fps`, `frames` and `channels`. Pillow images,
-    arrays [H,W,C] and (samples, rate) are taken too.
+    Pictures have `channels`, sound `rate` and `channels`, film `fps`, `every`, `frames`, `most` and `channels`.
+    Pillow images, arrays [H,W,C] and (samples, rate) are taken too.
     """
     if kind == "image":
         from anyany.media.images import meet_image

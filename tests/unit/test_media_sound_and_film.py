@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ import soundfile
 import torch
 
 from anyany.media import Audio, Limits, MediaError, Video, load, meet, save, sniff
+from anyany.media.moments import sample_frames
 from anyany.testing.broken_files import wav
 
 RATE = 16000
@@ -199,6 +201,30 @@ def test_frames_are_chosen_by_time(tmp_path: Path, film: Video) -> None:
 def test_frames_of_a_decoded_film_are_chosen_alike(film: Video) -> None:
     assert red(meet("video", Video((film.frames * 255).byte(), 12.0), {"frames": 4})) == [3, 9, 15, 21]
     assert red(meet("video", Video((film.frames * 255).byte(), 12.0), {"fps": 3})) == [0, 4, 8, 12, 16, 20]
+
+
+def test_a_long_film_gives_no_more_frames_than_the_most_that_are_wanted(tmp_path: Path, film: Video) -> None:
+    path = save("video", Video(film.frames, film.fps), tmp_path / "a")
+    many, few = (load("video", path, {"every": 0.25, "most": most}) for most in (8, 4))
+    assert (red(many), many.fps) == ([0, 3, 6, 9, 12, 15, 18, 21], 4.0)
+    assert (red(few), few.fps) == ([0, 6, 12, 18], 2.0)
+    assert load("video", path, {"every": 0.25, "most": 4}, Limits(decoded=200_000)).frames.shape[0] == 4
+
+
+@pytest.mark.parametrize("wish", [{"every": 0.5}, {"every": 0.25, "most": 3}, {"frames": 5}])
+def test_choosing_frames_again_changes_nothing(film: Video, wish: dict[str, Any]) -> None:
+    once = sample_frames(Video((film.frames * 255).byte(), 12.0), **wish)
+    again = sample_frames(once, **wish)
+    assert red(again) == red(once)
+    assert again.fps == pytest.approx(once.fps)
+
+
+@pytest.mark.parametrize("facet", ["fps", "every", "frames", "most"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "many"])
+def test_a_choice_of_frames_that_cannot_be_is_an_error(film: Video, facet: str, value: Any) -> None:
+    with pytest.raises(MediaError, match=facet) as caught:
+        meet("video", film, {facet: value})
+    assert caught.value.code == "E525"
 
 
 def test_the_sound_of_a_film_is_heard_alone(tmp_path: Path, film: Video) -> None:
