@@ -50,7 +50,7 @@ class Slot(Reader):
 
 
 class SelectList(Reader):
-    """`M.K`: the values of kind K of each message, as a list."""
+    """`M.K`: the values of kind K of each message, as a list. Regions come decoded, on their picture."""
 
     __slots__ = ("inner", "kind", "list_id", "stack")
 
@@ -63,12 +63,30 @@ class SelectList(Reader):
         keys: list[Key] = []
         lengths: dict[Key, int] = {}
         for key, message in zip(_keys(messages), messages):
-            found = message.select(self.kind)
+            found = _regions(state, key, message, self.kind) if self.kind in REGION_KINDS else message.select(self.kind)
             lengths[key] = len(found)
             keys += [(*key, i) for i in range(len(found))]
             values += found
         state.set_lengths(self.list_id, lengths)
         return Rows(values, keys=state.share(self.stack, keys))
+
+
+def _regions(state: State, key: Key, message: Message, kind: str) -> list[Any]:
+    """The regions of a message as tensors that know their picture; what cannot be decoded fails its item."""
+    from anyany.media.regions import image_of, on_image
+
+    images = message.images()
+    found: list[Any] = []
+    for value, of in message.regions(kind):
+        try:
+            image = images[of] if of is not None and of < len(images) else image_of(value)
+            if type(image) is FilePath:
+                image = state.loader("image", image, {})
+            found.append(on_image(state.loader(kind, value, {}), image, of))
+        except Exception as error:
+            state.fail(key[0], failure_of(error, ""))
+            found.append(None)
+    return found
 
 
 class SelectText(Reader):

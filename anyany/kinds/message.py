@@ -168,6 +168,11 @@ class Message:
         """
         return [p.content for p in self.parts if isinstance(p, (Media, Region)) and p.kind == kind]
 
+    def images(self) -> list[Any]:
+        """The pictures in order, as regions count them: values, a `FilePath` where not decoded, None where unfilled."""
+        parts = [p for p in self.parts if isinstance(p, (Media, Place)) and p.kind == "image"]
+        return [p.content if isinstance(p, Media) else None for p in parts]
+
     def regions(self, kind: str) -> list[tuple[Any, int | None]]:
         """Each region's value with the number (from 0) of the image it lies on; None where no image is
         before it.

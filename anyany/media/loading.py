@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from anyany.kinds.message import Media, Message, Part, Region, is_path
+from anyany.kinds.message import REGION_KINDS, Media, Message, Part, Region, is_path
 from anyany.media.errors import MediaError
 from anyany.media.files import check_file
 from anyany.media.limits import Limits
@@ -138,12 +138,20 @@ def _load_result(kind: str, path: str, found: Sniffed, limits: Limits) -> Any:
 
 def meet_result(kind: str, value: Any, path: str | None = None) -> Any:
     """Boxes and points as float tensors, their rows checked; a mask as truth values; other results as they
-    are.
+    are. Regions stay on their picture.
     """
-    columns = {"boxes": (4,), "points": (2, 3)}.get(kind)
-    if columns is None and kind != "mask":
+    if kind not in REGION_KINDS:
         return value
+    from anyany.media.regions import OnImage, on_image
+
+    result = _region(kind, value, path)
+    return on_image(result, value.image, value.of) if isinstance(value, OnImage) else result
+
+
+def _region(kind: str, value: Any, path: str | None) -> Any:
     import torch
+
+    columns = {"boxes": (4,), "points": (2, 3)}.get(kind)
 
     form = {"boxes": "[[x1, y1, x2, y2], …]", "points": "[[x, y], …] or [[x, y, z], …]", "mask": "[H, W]"}[kind]
     try:
