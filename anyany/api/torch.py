@@ -11,13 +11,14 @@ from anyany.engine.decode import Decoder, Generated, Limits, last_hidden
 from anyany.engine.rows import Rows
 from anyany.engine.sampling import Rules, Sampler, span_rules
 from anyany.media.moments import sample_frames
+from anyany.media.regions import OnImage, image_of, on_image
 from anyany.media.values import Audio, Video, to_float, to_uint8
 from anyany.weights.load import load_strict
 from anyany.weights.pretrained import load_diffusers, load_transformers
 from anyany.weights.relayout import Layout, relayout
 
 __all__ = [
-    "Assets", "Audio", "Build", "Component", "Context", "Decoder", "Generated", "Layout", "Limits", "Rows", "Rules",
-    "Sampler", "Video", "last_hidden", "load_diffusers", "load_strict", "load_transformers",
-    "relayout", "sample_frames", "span_rules", "to_float", "to_uint8",
+    "Assets", "Audio", "Build", "Component", "Context", "Decoder", "Generated", "Layout", "Limits", "OnImage",
+    "Rows", "Rules", "Sampler", "Video", "image_of", "last_hidden", "load_diffusers", "load_strict",
+    "load_transformers", "on_image", "relayout", "sample_frames", "span_rules", "to_float", "to_uint8",
 ]  # fmt: skip
