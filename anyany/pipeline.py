@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyany.engine.build import Components
 from anyany.engine.coerce import BadInput, default_values, make_item
@@ -21,6 +21,9 @@ from anyany.errors import CallError, EnvironmentProblem, Problem, SpecError, pro
 from anyany.spec.check import Checked
 from anyany.spec.graph import Graph
 from anyany.weights.errors import WeightsError
+
+if TYPE_CHECKING:
+    from anyany.chat import Chat
 
 __all__ = ["ItemError", "Pipeline", "Result", "load"]
 
@@ -175,6 +178,15 @@ class Pipeline:
         from anyany.registry import default_registry
 
         return Events((self._registry or default_registry()).manager)
+
+    def chat(self, system: str = "", **fixed: Any) -> Chat:
+        """A conversation: `chat.say("what is this?", Path("cat.png"))` gives the reply and remembers both.
+
+        fixed: values of the spec's other inputs. Raises CallError for a spec without a message to talk through.
+        """
+        from anyany.chat import Chat
+
+        return Chat(self, system, fixed)
 
     def explain(self) -> str:
         """What the run does, in order: nodes, components, lists they are mapped over."""

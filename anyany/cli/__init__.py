@@ -14,6 +14,7 @@ from typing import Any
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("anyany.cli.run_cmd", "run a pipeline on one item or many"),
+    "chat": ("anyany.cli.chat_cmd", "talk with a pipeline, files in any turn"),
     "check": ("anyany.cli.check_cmd", "find every mistake in a spec, without loading anything"),
     "plan": ("anyany.cli.plan_cmd", "show what a run would load, where, and how many bytes it takes"),
     "graph": ("anyany.cli.graph_cmd", "draw a pipeline with the kinds and widths on its edges"),

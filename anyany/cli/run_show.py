@@ -121,10 +121,10 @@ def show_result(told: Mapping[str, Any], *, alone: bool, streamer: Streamer | No
         if text and not (streamer is not None and streamer.has(text)):
             print(f"{label}{text}")
         for path in paths_in(output):
-            print(f"{label}{_near(path)}")
+            print(f"{label}{near(path)}")
 
 
-def _near(path: str) -> str:
+def near(path: str) -> str:
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
 

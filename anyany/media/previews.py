@@ -244,12 +244,22 @@ def _turns(message: Message, medium: Callable[[int, Media | Region], str]) -> st
     return f'<div class="aa">{"".join(blocks)}</div>'
 
 
+def _or_note(part: Media | Region) -> str:
+    """A part as HTML; where its file went away since, a note instead."""
+    from anyany.media.errors import MediaError
+
+    try:
+        return preview(part.kind, part.content)
+    except MediaError as error:
+        return _note(f"[{part.kind} cannot be shown: {error.path or ''} {error.message}]")
+
+
 def message_page(message: Message, names: Mapping[int, str], title: str) -> str:
     """A page of a message whose media are the files `names` (by position of the part) beside the page."""
 
     def medium(index: int, part: Media | Region) -> str:
         if index not in names:
-            return preview(part.kind, part.content)
+            return _or_note(part)
         src = quote(names[index])
         if part.kind in ("image", "mask"):
             return _image_tag(src)
