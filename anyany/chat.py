@@ -72,7 +72,7 @@ class Chat:
         return next(iter(self.pipe.run([item], emit=emit, stop=stop, recorder=recorder)))
 
     def reply(self, result: Result, written: Mapping[str, Any] | None = None) -> Message:
-        """What a result says, as a message. `written`: what `Writer.write` told of its outputs; media get those paths."""
+        """What a result says, as a message. `written`: what `Writer.write` told; media get the paths in it."""
         parts: list[Message | Part] = []
         for name, wanted in self.said_by.items():
             value, told = result.outputs.get(name), (written or {}).get(name)
