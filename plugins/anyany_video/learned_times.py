@@ -26,10 +26,6 @@ class LearnedTimes(Component):
         count = build.facts.get("frames") or config.frames
         self.video_frame_position_embedding = nn.Embedding(int(count), int(width))
 
-    def rename(self, name: str) -> str:
-        """Video-LLaMA has one table for its pictures and one for its sound."""
-        return name.replace("audio_position_embedding", "video_frame_position_embedding")
-
     def times(self, count: int) -> torch.Tensor:
         """[T,D] for a film of `count` frames. Raises ValueError for more than are known, unless they may stretch."""
         table_KD = self.video_frame_position_embedding.weight

@@ -80,7 +80,7 @@ CLIP = card(
     config=ClipConfig,
     calls=clip_calls,
     facts=Facts(
-        width=[json("vision_config.hidden_size"), json("hidden_size"), tensor("*class_embedding", axis=0)],
+        width=[json("vision_config.hidden_size"), tensor("*class_embedding", axis=0), json("hidden_size")],
         shared=[
             json("projection_dim"), tensor("*visual_projection.weight", axis=0), tensor("*visual.proj", axis=1),
             tensor("*text_projection.weight", axis=0), tensor("*text_projection", axis=1),
