@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor, var
+from anyany_image_heads.dit_cards import DIT
 
 CLASS_CONDITIONAL = ("DiTTransformer2DModel",)
 FILES = ("config.json", "transformer/config.json", "unet/config.json")
@@ -77,4 +78,4 @@ DIFFUSION = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [DIFFUSION]
+    return [DIFFUSION, DIT]
