@@ -1,7 +1,9 @@
 """Inspecting a graph on the meta device: parameters and FLOPs of each node, with inputs made up from its ports.
 
-A component may say how it is to be probed: `example(call, config)` gives the rows of its inputs, `probe(call)` a
-function that makes one pass of a loop (a language model, a sampler). No weights are read, nothing is computed.
+A node's inputs are what the nodes before it gave, so that lengths are real ones. A component may say how it is to be
+probed: `example(call, config)` gives the rows of its inputs; `probe(call)`, or `one_pass(given)` over the rows of its
+inputs, a function that makes one pass of a loop (a sampler, a language model) with the input in words as its
+docstring, or None; what it returns is as what a call returns. No weights are read, nothing is computed.
 """
 
 from __future__ import annotations
@@ -12,18 +14,17 @@ from typing import Any
 
 import torch
 
-from anyany.api.v1 import Port, Var
-from anyany.engine.build import build_on_meta, default_reach, implementation, parse_weights
+from anyany.engine.build import build_on_meta, default_reach, parse_weights
 from anyany.engine.component import Assets
 from anyany.engine.context import Context
+from anyany.engine.decode import cache_kind
 from anyany.engine.noise import Noise
+from anyany.engine.probe_values import META, Made, describe, example
 from anyany.engine.rows import Rows
-from anyany.kinds.message import Media, Message
 from anyany.spec.graph import Graph, Node
 
-META = torch.device("meta")
-LENGTH, SIDE, SECONDS, FRAMES = 16, 224, 2, 8
-PROMPT = "What is to be seen in this picture, and what is to be heard?"
+WORDS = 64
+"""How many words a language model reads in the one pass that is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +44,13 @@ def inspect_graph(graph: Graph, *, offline: bool = False) -> list[Inspected]:
     """One line for each node, in order. Small assets (config.json) are read; weights are not."""
     reach = default_reach(graph, offline=offline)
     built: dict[str, Any] = {}
+    made: Made = {}
     rows = []
     for name in graph.order:
         node = graph.nodes[name]
         if node.owner not in built:
             built[node.owner] = _component(graph.nodes[node.owner], reach)
-        rows.append(_inspect(node, built[node.owner]))
+        rows.append(_inspect(node, built[node.owner], made))
     return rows
 
 
@@ -58,7 +60,8 @@ def _component(node: Node, reach: Any) -> Any:
     from anyany.weights.errors import WeightsError
 
     try:
-        return build_on_meta(node, META, torch.float32, Assets(assets_folder(node, reach)))
+        component = build_on_meta(node, META, torch.float32, Assets(assets_folder(node, reach)))
+        return component.requires_grad_(False) if isinstance(component, torch.nn.Module) else component
     except (AnyanyError, WeightsError):
         raise
     except Exception as error:
@@ -76,130 +79,103 @@ def assets_folder(node: Node, reach: Any) -> Any:
     return Path(locate(sources[0], reach, weights=False).folder) if sources else None
 
 
-def _inspect(node: Node, component: Any) -> Inspected:
+def _inspect(node: Node, component: Any, made: Made) -> Inspected:
     common = {"node": node.name, "component": node.card.name, "call": node.call_name if node.runs else ""}
     if isinstance(component, Exception):
         return Inspected(parameters=None, flops=None, input="", note=f"cannot be built: {_line(component)}", **common)
     own = node.owner == node.name
     module = isinstance(component, torch.nn.Module)
+    weights = module and any(True for _ in component.parameters())
     parameters = sum(p.numel() for p in component.parameters()) if own and module else 0
     if not node.runs:
         return Inspected(parameters=parameters, flops=None, input="", note="only holds weights", **common)
-    if not module or not any(True for _ in component.parameters()):
-        return Inspected(parameters=parameters, flops=None, input="", note="no weights", **common)
-    note = "" if own else f"weights of {node.owner}"
+    note = ""
     try:
-        flops, told, extra = count(node, component)
+        flops, told, extra = count(node, component, made) if node.card.runtime == "torch" else (0, "", "")
     except Exception as error:
-        return Inspected(parameters=parameters, flops=None, input="", note=f"not counted: {_line(error)}", **common)
-    note = "; ".join(filter(None, (note, extra)))
+        note = f"not counted: {_line(error)}"
+    if not weights or note:
+        return Inspected(parameters=parameters, flops=None, input="", note=note if weights else "no weights", **common)
+    note = "; ".join(filter(None, ("" if own else f"weights of {node.owner}", extra)))
     return Inspected(parameters=parameters, flops=flops, input=told, note=note, **common)
 
 
-def count(node: Node, component: Any) -> tuple[int, str, str]:
-    """(FLOPs, the input in words, a remark) of one call of a component on meta."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    single = _single_pass(node, component)
+def count(node: Node, component: Any, made: Made) -> tuple[int, str, str]:
+    """(FLOPs, the input in words, a remark) of one call of a component on meta; what it gives is added to `made`."""
+    given = example(node, component, made)
+    single = _single_pass(node, component, given)
+    results: dict[str, Any] = {}
     if single is not None:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            single[0]()
-        return counter.get_total_flops(), single[1], "one pass"
-    given = example(node, component)
-    told = ", ".join(f"{n} {describe(r)}" for n, r in given.items())
+        flops = _counted(lambda: results.update(result=single()))
+        if isinstance(results["result"], dict):
+            _keep(node, results["result"], made)
+        return flops, getattr(single, "__doc__", None) or "one pass", "one pass"
     method = getattr(component, node.call_name)
     ctx = Context(node=node.name, call=node.call_name, keys=[(0,)], noise=Noise(0, ["0"]), device=META,
                   dtype=torch.float32)  # fmt: skip
     failure: Exception | None = None
-    for device in ("cpu", "meta"):  # small tables that a component makes itself may want to be on either
-        try:
-            with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.device(device):
-                method(ctx, **given)
-            return counter.get_total_flops(), told, ""
-        except Exception as error:
-            failure = failure or error
+    # What was given may be of a shape that only the whole run would show to be wrong; then it is made up.
+    for rows in (given, example(node, component, {})):
+        for device in ("cpu", "meta"):  # small tables that a component makes itself may want to be on either
+            try:
+                with torch.device(device):
+                    flops = _counted(lambda rows=rows: results.update(method(ctx, **rows)))  # type: ignore[misc]
+            except Exception as error:
+                failure = failure or error
+                continue
+            _keep(node, results, made)
+            return flops, ", ".join(f"{n} {describe(r)}" for n, r in rows.items()), ""
     assert failure is not None
     raise failure
 
 
-def _single_pass(node: Node, component: Any) -> tuple[Callable[[], Any], str] | None:
-    """One pass of a loop: the component's own `probe`, or one forward pass of a transformers language model."""
-    probe = getattr(component, "probe", None)
-    if probe is not None:
-        found = probe(node.call_name)
+def _counted(run: Callable[[], Any]) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run()
+    return int(counter.get_total_flops())
+
+
+def _keep(node: Node, results: Mapping[str, Any], made: Made) -> None:
+    """Note the tensors that a call gave, for the nodes after it."""
+    for port, value in results.items():
+        values = value.list() if isinstance(value, Rows) else list(value) if isinstance(value, torch.Tensor) else []
+        if values and all(isinstance(v, torch.Tensor) for v in values):
+            made[node.name, port] = values
+
+
+def _single_pass(node: Node, component: Any, given: Mapping[str, Rows]) -> Callable[[], Any] | None:
+    """One pass of a loop: the component's own, or a forward pass of a transformers language model over the words of a
+    prompt and the features at its places."""
+    for name, argument in (("probe", node.call_name), ("one_pass", given)):
+        own = getattr(component, name, None)
+        found: Callable[[], Any] | None = own(argument) if own is not None else None
         if found is not None:
-            return found, getattr(found, "__doc__", None) or "one pass"
+            return found
     model: Any = getattr(component, "model", None)
-    if node.card.role == "backbone" and hasattr(model, "get_input_embeddings"):
-        tokens = 64
-        width = model.get_input_embeddings().weight.shape[1]
-        hidden = torch.empty(1, tokens, width, device=META)
-        mask = torch.empty(1, 1, tokens, tokens, device=META)
-        places = torch.empty(1, tokens, dtype=torch.long, device=META)
+    if node.card.role != "backbone" or not hasattr(model, "get_input_embeddings"):
+        return None
+    media = places(node, given)
+    tokens = WORDS + sum(media.values())
+    inputs = {"inputs_embeds": torch.empty(1, tokens, model.get_input_embeddings().weight.shape[1], device=META)}
+    if model.config.is_encoder_decoder:
+        inputs["decoder_inputs_embeds"] = inputs["inputs_embeds"][:, :WORDS]
+    elif cache_kind(model.config) != "state":  # without them, transformers looks into values that are not there
+        inputs["attention_mask"] = torch.empty(1, 1, tokens, tokens, device=META)
+        inputs["position_ids"] = torch.empty(1, tokens, dtype=torch.long, device=META)
 
-        def one_pass() -> None:
-            model(inputs_embeds=hidden, attention_mask=mask, position_ids=places, use_cache=False)
+    def one_pass() -> None:
+        model(**inputs, use_cache=False)
 
-        return one_pass, f"{tokens} tokens"
-    return None
-
-
-def example(node: Node, component: Any = None) -> dict[str, Rows]:
-    """Rows of one element for each fed port: the component's own `example`, or made up from the ports."""
-    own = getattr(component if component is not None else implementation(node), "example", None)
-    if own is not None:
-        given: dict[str, Rows] = own(node.call_name, node.config)
-        return given
-    ports = {n: p for n, p in node.call.takes.items() if n in node.edges and "node" not in p.kinds}
-    made = {}
-    for name, port in ports.items():
-        kind = node.edges[name].flow.kinds[0] if not node.edges[name].wrap else "message"
-        value = value_of(kind, port, node.sizes, node.config, [n for n, p in ports.items() if p.per == name])
-        made[name] = Rows([value], counts=[1] if port.many or port.per is not None else None)
-    return made
+    one_pass.__doc__ = " + ".join([f"{WORDS} words", *(f"{n} of {kind}" for kind, n in media.items() if n)])
+    return one_pass
 
 
-def value_of(kind: str, port: Port, sizes: Mapping[str, int | None], config: Any, places: list[str]) -> Any:
-    """A value of a kind that a port takes, on meta where it is a tensor."""
-    from anyany import media
-
-    channels = _whole(port.facets.get("channels"), sizes, 3)
-    side = int(getattr(config, "resolution", None) or SIDE)
-    if kind == "message":
-        return Message((PROMPT, *(Media(kind=k, value=torch.empty(3, side, side, device=META)) for k in places)))
-    if kind == "text":
-        return PROMPT
-    if kind == "label":
-        return 0
-    if kind == "image":
-        return torch.empty(channels, side, side, device=META)
-    if kind == "audio":
-        rate = _whole(port.facets.get("rate"), sizes, 16000)
-        return media.Audio(torch.empty(1, rate * SECONDS, device=META), rate)
-    if kind == "video":
-        return media.Video(torch.empty(FRAMES, channels, side, side, device=META), 8.0)
-    axes = [a for a in port.axes if a != "..."] or {"features": ["N", "D"], "embedding": ["D"]}.get(kind, ["N"])
-    if port.axes[:1] == ("...",) and kind == "features":
-        axes = ["N", *axes]
-    shape = [_whole(port.sizes.get(a), sizes, LENGTH) for a in axes]
-    return torch.empty(shape, device=META, dtype=torch.long if kind == "tokens" else torch.float32)
-
-
-def _whole(size: Any, sizes: Mapping[str, int | None], default: int) -> int:
-    if isinstance(size, Var):
-        return sizes.get(size.name) or size.default or default
-    return size if isinstance(size, int) else default
-
-
-def describe(rows: Rows) -> str:
-    """A made-up input in few words: "3×224×224", "61 characters"."""
-    value = rows[0]
-    if isinstance(value, str):
-        return f"{len(value)} characters"
-    if isinstance(value, Message):
-        return "a message"
-    shape = getattr(getattr(value, "samples", getattr(value, "frames", value)), "shape", None)
-    return "×".join(map(str, shape)) if shape is not None else str(value)
+def places(node: Node, given: Mapping[str, Rows]) -> dict[str, int]:
+    """How many positions the features at the places of a prompt take, by port."""
+    ports = [name for name, port in node.call.takes.items() if port.per is not None and name in given]
+    return {name: sum(v.shape[0] if v.dim() > 1 else 1 for v in given[name].list()) for name in ports}
 
 
 def _line(error: BaseException) -> str:

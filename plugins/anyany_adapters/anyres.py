@@ -53,6 +53,12 @@ class Anyres(Component):
         values = [self.merged(t, p) for t, p in zip(tiles.groups(), places.list())]
         return {"features": ctx.rows(torch.cat(values), [v.shape[0] for v in values])}
 
+    def example(self, call: str, config: Any) -> dict[str, Rows]:
+        """A picture on a grid of 2x2 tiles of 24x24 features, as LLaVA-1.6 sees a square one; for counting."""
+        tiles = torch.empty(5, 576, self.image_newline.shape[0], device=self.image_newline.device)
+        boxes = [[0, 0, 672, 672], *([x, y, x + 336, y + 336] for y in (0, 336) for x in (0, 336))]
+        return {"tiles": Rows(tiles, counts=[5]), "places": Rows([torch.tensor(boxes, device="cpu")])}
+
     def example_rows(self, call: str, rows: Sequence[int], making: Any) -> dict[str, Rows]:
         """Rows for tests: grids of 1x2, 2x1, 2x2 and a single tile."""
         grids, width = ((1, 2), (2, 1), (2, 2), (0, 0)), self.image_newline.shape[0]

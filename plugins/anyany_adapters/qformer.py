@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Rows
+from anyany_adapters.ragged import padded
 from anyany_adapters.widths import width
 from anyany_adapters.words import Words
 
@@ -139,8 +140,8 @@ class QFormer(Component):
 
     # calls -------------------------------------------------------------------------------------------------------
     def _image(self, features: Rows) -> tuple[torch.Tensor, torch.Tensor | None]:
-        x_BND, mask_BN = features.padded()
-        return self.see(x_BND), None if bool(mask_BN.all()) else mask_BN
+        x_BND, real_BN = padded(features)
+        return self.see(x_BND), real_BN
 
     def encode(self, ctx: Context, features: Rows) -> dict[str, Rows]:
         """features: B x [N,D]. queries: [B,Q,E]."""

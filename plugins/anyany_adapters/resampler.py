@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Rows
+from anyany_adapters.ragged import padded
 from anyany_adapters.widths import width
 
 
@@ -107,6 +108,5 @@ class PerceiverResampler(Component):
         if not all(given):
             raise ValueError("a film without frames")
         places = [key[-1] if len(key) > 1 else 0 for key in ctx.keys]
-        x_BND, real_BN = Rows([self.with_times(list(g), at) for g, at in zip(given, places)]).padded()
-        latents = self.resample(x_BND, None if bool(real_BN.all()) else real_BN)
+        latents = self.resample(*padded(Rows([self.with_times(list(g), at) for g, at in zip(given, places)])))
         return {"latents": ctx.rows(self.projection(latents) if self.config.project else latents)}

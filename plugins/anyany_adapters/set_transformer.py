@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Rows
+from anyany_adapters.ragged import padded
 from anyany_adapters.widths import width
 
 
@@ -62,10 +63,11 @@ class _Block(Component):
 
     def transform(self, ctx: Context, features: Rows) -> dict[str, Rows]:
         """features: B sets [N,D] -> as many vectors of width E."""
-        x_BND, real_BN = features.padded()
-        even = bool(real_BN.all())
-        out_BNE = self.layers(x_BND, None if even else real_BN)
-        return {"features": ctx.rows(out_BNE if even else [o[:n] for o, n in zip(out_BNE, features.lengths)])}
+        x_BND, real_BN = padded(features)
+        out_BNE = self.layers(x_BND, real_BN)
+        if real_BN is None:
+            return {"features": ctx.rows(out_BNE)}
+        return {"features": ctx.rows([o[:n] for o, n in zip(out_BNE, features.lengths)])}
 
 
 class Mab(_Block):
@@ -83,8 +85,7 @@ class Mab(_Block):
     def attend(self, ctx: Context, features: Rows, keys: Rows) -> dict[str, Rows]:
         """features: B sets [Q,D]; keys: B sets [K,F]. Gives B sets [Q,E]."""
         x_BQD, _ = features.padded()
-        keys_BKF, real_BK = keys.padded()
-        out = self.block(x_BQD, keys_BKF, None if bool(real_BK.all()) else real_BK)
+        out = self.block(x_BQD, *padded(keys))
         return {"features": ctx.rows([o[:n] for o, n in zip(out, features.lengths)])}
 
 
@@ -131,5 +132,4 @@ class Pma(_Block):
 
     def pool(self, ctx: Context, features: Rows) -> dict[str, Rows]:
         """features: B sets [N,D] -> [B,M,D]."""
-        x_BND, real_BN = features.padded()
-        return {"features": ctx.rows(self.layers(x_BND, None if bool(real_BN.all()) else real_BN))}
+        return {"features": ctx.rows(self.layers(*padded(features)))}

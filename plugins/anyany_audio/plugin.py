@@ -43,6 +43,9 @@ class WhisperConfig(Config):
     mlp: int | None = option(None, low=1, doc="feed-forward width (4 x width)")
     positions: int = option(1500, low=10, doc="positions of a window, 50 a second")
     context: int = option(448, low=8, doc="longest text of a window in tokens")
+    vocab: int | None = option(
+        None, low=1, doc="rows of the word embedding, without a checkpoint (the fewest there are)"
+    )
     language: str = option("auto", doc="the language spoken, such as `de`; auto: heard")
     task: str = option("transcribe", choices=("transcribe", "translate"), doc="in its language, or into English")
     timestamps: bool = option(True, doc="times of each piece of text")
@@ -72,6 +75,11 @@ def whisper_calls(config: Any, facts: Any) -> dict[str, Call]:
     return {"transcribe": Call(takes=_sound(), gives=gives, batching=Batching(max_rows=16))}
 
 
+SIZES = {
+    f"whisper-{name}": {"width": width, "layers": layers, "heads": heads}
+    for name, width, layers, heads in [("tiny", 384, 4, 6), ("base", 512, 6, 8), ("small", 768, 12, 12),
+                                       ("medium", 1024, 24, 16), ("large", 1280, 32, 20)]
+}  # fmt: skip
 TINY = {"mels": 8, "width": 16, "layers": 1, "heads": 2, "positions": 100}
 LOG_MEL = card(
     "audio/log-mel",
@@ -94,6 +102,7 @@ WHISPER_ENCODER = card(
     facts=Facts(width=[json("d_model"), tensor("*encoder.layer_norm.weight"), tensor("*encoder.ln_post.weight")]),
     ignores=("decoder.*", "model.decoder.*", "proj_out.weight"),
     tiny=TINY,
+    presets=SIZES,
     impl="anyany_audio.whisper_encoder:WhisperEncoder",
 )
 WHISPER = card(
@@ -104,6 +113,7 @@ WHISPER = card(
     config=WhisperConfig,
     calls=whisper_calls,
     tiny={**TINY, "context": 32, "max_new_tokens": 8},
+    presets={name: {**sizes, "vocab": 51865} for name, sizes in SIZES.items()},
     impl="anyany_audio.whisper:Whisper",
 )
 

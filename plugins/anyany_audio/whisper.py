@@ -6,7 +6,7 @@ Suffixes: W windows, M mel bands, T frames, L tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -42,7 +42,7 @@ class Whisper(Component):
         from transformers import WhisperForConditionalGeneration
 
         self.codes = Codes(build.assets)
-        vocab = OWN_VOCAB + round(config.positions / PER_SECOND / STEP) + 1
+        vocab = max(config.vocab or 0, OWN_VOCAB + round(config.positions / PER_SECOND / STEP) + 1)
         self.settings = settings(config, build, vocab_size=vocab, max_target_positions=config.context)
         self.model = WhisperForConditionalGeneration(self.settings)
         self.seconds = self.settings.max_source_positions / PER_SECOND
@@ -54,6 +54,19 @@ class Whisper(Component):
         """Names of transformers or of OpenAI, strictly."""
         store = relayout(stores, OPENAI)
         self.model = load_transformers(type(self.model), self.settings, store, build)
+
+    def probe(self, call: str) -> Callable[[], Any]:
+        """A window heard and 64 tokens written, on the meta device."""
+        mel_WMT = torch.empty(1, self.settings.num_mel_bins, round(self.seconds * 100), device=self.model.device)
+        ids_WL = torch.empty(1, 64, dtype=torch.int64, device=self.model.device)
+        mask_W1LL = torch.empty(1, 1, 64, 64, device=self.model.device)
+
+        def one_pass() -> None:
+            self.model(input_features=mel_WMT, decoder_input_ids=ids_WL, decoder_attention_mask=mask_W1LL,
+                       use_cache=False)  # fmt: skip
+
+        one_pass.__doc__ = f"a window of {self.seconds:g} s + 64 tokens"
+        return one_pass
 
     def transcribe(self, ctx: Context, audio: Rows) -> dict[str, Rows]:
         """text: B strings. spans: B lists of {start, end, text}, empty without `timestamps`.

@@ -6,7 +6,7 @@ Suffixes: W windows of all rows, M mel bands, T frames (2 P), P positions of a w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,17 @@ class WhisperEncoder(Component):
     def states(self, mel_WMT: torch.Tensor) -> torch.Tensor:
         """[W,M,T] -> [W,P,D] after the last norm."""
         return self.model(mel_WMT).last_hidden_state
+
+    def probe(self, call: str) -> Callable[[], Any]:
+        """A pass over one window, on the meta device."""
+        frames = 2 * self.settings.max_source_positions
+        mel_WMT = torch.empty(1, self.settings.num_mel_bins, frames, device=self.model.device)
+
+        def one_pass() -> dict[str, Rows]:
+            return {"features": Rows(self.states(mel_WMT))}
+
+        one_pass.__doc__ = f"a window of {self.seconds:g} s"
+        return one_pass
 
     def encode(self, ctx: Context, audio: Rows) -> dict[str, Rows]:
         """audio: B sounds. features: B x [N,D]; with `trim`, padding of the last window is left out."""

@@ -7,7 +7,7 @@ stands at each place and the blocks look at the features. OpenFlamingo; NVLM-X. 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -150,6 +150,22 @@ class GatedXattnLm(CausalLm):
                 time_BL[i, : len(times)] = line
                 time_BL[i, len(times) :] = times[-1]
         return Seen(media_BKV=media_BKV, owner_BK=owner_BK, time_BL=time_BL, immediate=self.config.attend == "last")
+
+    def one_pass(self, given: Mapping[str, Rows]) -> Callable[[], Any]:
+        """64 words that look at the media `given` at the places of a message, on the meta device."""
+        media = [v for port, rows in given.items() if port != "message" for v in rows.list()]
+        words, device = 64 + len(media), self.model.device
+        seen = self.seen([(media, [1] * words)], words, left=False)
+        inputs = {"inputs_embeds": torch.empty(1, words, self.model.get_input_embeddings().embedding_dim, device=device),
+                  "attention_mask": torch.empty(1, 1, words, words, device=device),
+                  "position_ids": torch.empty(1, words, dtype=torch.int64, device=device)}  # fmt: skip
+
+        def one_pass() -> None:
+            with self.looking(seen):
+                self.model(**inputs, use_cache=False)
+
+        one_pass.__doc__ = f"64 words, looking at {sum(m.shape[0] for m in media)} features"
+        return one_pass
 
     # calls -------------------------------------------------------------------------------------------------------
     def _produce(self, ctx: Context, prompts: Sequence[torch.Tensor]) -> list[Generated]:

@@ -6,7 +6,7 @@ V words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -31,15 +31,32 @@ class MaskedLm(Component):
         self.model = load_transformers(type(self.model), self.settings, stores, build,
                                        ignores=("cls.seq_relationship.*", "*pooler.*", "*position_ids"))  # fmt: skip
 
-    def run(self, ids_BL: torch.Tensor, real_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(states [B,L,D] after the last layer, logits [B,L,V])."""
-        out = self.model(input_ids=ids_BL, attention_mask=real_BL.long(), output_hidden_states=True)
-        return out.hidden_states[-1], out.logits
+    def probe(self, call: str) -> Callable[[], Any]:
+        """A pass over as many words as there are positions, on the meta device."""
+        longest, device = self.words.longest, self.model.device
+        words = {"inputs_embeds": torch.empty(1, longest, self.settings.hidden_size, device=device),
+                 "attention_mask": torch.empty(1, 1, longest, longest, device=device)}  # fmt: skip
+
+        def one_pass() -> dict[str, Rows]:
+            if call != "encode":
+                return {"logits": Rows(self.model(**words).logits)}
+            return {"features": Rows(self.model.base_model(**words).last_hidden_state)}
+
+        one_pass.__doc__ = f"{longest} words"
+        return one_pass
+
+    def states(self, ids_BL: torch.Tensor, real_BL: torch.Tensor) -> torch.Tensor:
+        """[B,L,D] after the last layer; the word head is not run."""
+        return self.model.base_model(input_ids=ids_BL, attention_mask=real_BL.long()).last_hidden_state
+
+    def logits(self, ids_BL: torch.Tensor, real_BL: torch.Tensor) -> torch.Tensor:
+        """[B,L,V]."""
+        return self.model(input_ids=ids_BL, attention_mask=real_BL.long()).logits
 
     def encode(self, ctx: Context, text: Rows) -> dict[str, Rows]:
         """text: B strings. features: B x [L,D]; cls: [B,D], the first position."""
         ids, real = self.words.batch(text.list(), ctx.device)
-        states_BLD, _ = self.run(ids, real)
+        states_BLD = self.states(ids, real)
         lengths = real.sum(1).tolist()
         return {"features": ctx.rows([s[:n] for s, n in zip(states_BLD, lengths)]), "cls": ctx.rows(states_BLD[:, 0])}
 
@@ -52,7 +69,7 @@ class MaskedLm(Component):
         masked_BL = (ids == self.words.mask) & real
         if not bool(masked_BL.any(1).all()):
             raise ValueError("there is no [MASK] in the text")
-        chances = self.run(ids, real)[1].float().softmax(-1)
+        chances = self.logits(ids, real).float().softmax(-1)
         filled = torch.where(masked_BL, chances.argmax(-1), ids)
         texts, scores = [], []
         for row, mask, chance in zip(filled.tolist(), masked_BL, chances):
@@ -85,7 +102,7 @@ class MaskedLm(Component):
         if wanted.shape != ids.shape:
             raise ValueError("text and target are not of one length in tokens")
         masked_BL = (ids == self.words.mask) & real
-        logits = self.run(ids, real)[1].float()
+        logits = self.logits(ids, real).float()
         labels = wanted.masked_fill(~masked_BL, -100)
         each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         return {"loss": ctx.rows(each.sum(1) / masked_BL.sum(1).clamp(min=1))}

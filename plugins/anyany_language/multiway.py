@@ -6,6 +6,7 @@ P contrastive width, K classes, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -102,6 +103,25 @@ class Multiway(Component):
     def class_logits(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """[B,K]: the mean of the patches, normed, projected."""
         return self.head(self.fc_norm(self.beit3(pixels_BCHW)[:, 1:].mean(1)))
+
+    def probe(self, call: str) -> Callable[[], Any]:
+        """A pass over a picture, 64 words, or both, as the call has them; on the meta device."""
+        device, size = self.beit3.text_embed.weight.device, self.config.resolution
+        image = torch.empty(1, 3, size, size, device=device)
+        text = torch.empty(1, 64, dtype=torch.int64, device=device), torch.ones(1, 64, device=device)
+        passes: dict[str, Callable[[], Any]] = {
+            "image": lambda: self.image_vectors(image), "text": lambda: self.text_vectors(*text),
+            "answer": lambda: self.answer_logits(image, *text), "classify": lambda: self.class_logits(image),
+            "judge": lambda: self.pair_logits(image, image, *text), "encode": lambda: self.beit3(image, *text),
+            "caption": lambda: self.caption_logits(image, *text),
+        }  # fmt: skip
+
+        def one_pass() -> None:
+            passes[call]()
+
+        told = {"image": "a picture", "classify": "a picture", "text": "64 words", "judge": "two pictures + 64 words"}
+        one_pass.__doc__ = told.get(call, "a picture + 64 words")
+        return one_pass
 
     # calls -------------------------------------------------------------------------------------------------------
     def pixels(self, ctx: Context, images: Rows) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Rows, load_transformers
 from anyany.api.v1 import Message
@@ -29,6 +30,8 @@ class Seq2Seq(Component):
         self.tokenizer = tokenizer_of(build.assets)
         self.settings = _settings(config, build)
         self.model = AutoModelForSeq2SeqLM.from_config(self.settings)
+        if _untied(config, build):  # transformers ties T5's head until it sees a checkpoint that holds both
+            self.model.lm_head.weight = nn.Parameter(torch.empty_like(self.model.lm_head.weight))
         self.end = self.tokenizer.eos_token_id
         if self.end is None:
             raise ValueError("the tokenizer has no end token; it is not an encoder-decoder's")
@@ -99,6 +102,12 @@ class Seq2Seq(Component):
         logits = self.model(inputs_embeds=embeds_BLD, attention_mask=mask_BL, labels=labels).logits
         each = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")
         return {"loss": ctx.rows(each.sum(1) / (labels != -100).sum(1))}
+
+
+def _untied(config: Any, build: Build) -> bool:
+    """True where the configuration says that the word head is a matrix of its own (T5 1.1, mT5)."""
+    card = build.assets.json("config.json")
+    return (config.settings if card is None else card).get("tie_word_embeddings") is False
 
 
 def _settings(config: Any, build: Build) -> Any:

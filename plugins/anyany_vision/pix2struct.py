@@ -6,7 +6,7 @@ On transformers' Pix2StructVisionModel; ScreenAI reads screens so too. B rows, N
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,18 @@ class Pix2Struct(Component):
     def run(self, flat_BNP: torch.Tensor, mask_BN: torch.Tensor) -> torch.Tensor:
         """[B,N,D] after the final norm. flat: row id, column id, the patch's numbers; padding is masked as keys."""
         return self.model(flattened_patches=flat_BNP, attention_mask=mask_BN).last_hidden_state
+
+    def probe(self, call: str) -> Callable[[], Any]:
+        """A pass over a full set of patches, on the meta device."""
+        count = self.config.max_patches
+        flat_BNP = torch.empty(1, count, 2 + self.sizes["patch_embed_hidden_size"], device=self.model.device)
+        mask_B11N = torch.empty(1, 1, 1, count, dtype=torch.bool, device=self.model.device)
+
+        def one_pass() -> dict[str, Rows]:
+            return {"patches": Rows(self.run(flat_BNP, mask_B11N))}
+
+        one_pass.__doc__ = f"{count} patches"
+        return one_pass
 
     def patches(self, image: torch.Tensor) -> torch.Tensor:
         """[N,2+P*P*3] of one picture: no padding."""
