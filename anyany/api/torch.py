@@ -9,7 +9,8 @@ from anyany.engine.component import Assets, Build, Component
 from anyany.engine.context import Context
 from anyany.engine.decode import Decoder, Generated, Limits, last_hidden
 from anyany.engine.rows import Rows
-from anyany.engine.sampling import Rules, Sampler, span_rules
+from anyany.engine.sampling import Sampler
+from anyany.engine.spans import Asks, Rules, Span, span_rules
 from anyany.media.moments import sample_frames
 from anyany.media.regions import OnImage, image_of, on_image
 from anyany.media.values import Audio, Video, to_float, to_uint8
@@ -18,7 +19,8 @@ from anyany.weights.pretrained import load_diffusers, load_transformers
 from anyany.weights.relayout import Layout, relayout
 
 __all__ = [
-    "Assets", "Audio", "Build", "Component", "Context", "Decoder", "Generated", "Layout", "Limits", "OnImage",
-    "Rows", "Rules", "Sampler", "Video", "image_of", "last_hidden", "load_diffusers", "load_strict",
-    "load_transformers", "on_image", "relayout", "sample_frames", "span_rules", "to_float", "to_uint8",
+    "Asks", "Assets", "Audio", "Build", "Component", "Context", "Decoder", "Generated", "Layout", "Limits",
+    "OnImage", "Rows", "Rules", "Sampler", "Span", "Video", "image_of", "last_hidden", "load_diffusers",
+    "load_strict", "load_transformers", "on_image", "relayout", "sample_frames", "span_rules", "to_float",
+    "to_uint8",
 ]  # fmt: skip

@@ -15,17 +15,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from anyany.engine.sampling import Rules, Sampler
+from anyany.engine.sampling import Sampler
+from anyany.engine.spans import Asks, Gate, Rules
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
     """What one row produced: token ids (the stop token left out) and hidden states [n, D] of the steps that consumed
-    each of them (only those of span tokens are kept; the others are None)."""
+    each of them (only those that the rules want are kept; the others are None). last: the token that stopped it."""
 
     ids: list[int]
     hidden: list[torch.Tensor | None]
     stopped: bool
+    last: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,8 @@ class Limits:
 class _State:
     token_B: torch.Tensor
     rule_B: torch.Tensor
+    at_B: torch.Tensor
+    made_BK: torch.Tensor
     left_B: torch.Tensor
     done_B: torch.Tensor
     step: torch.Tensor
@@ -74,21 +78,25 @@ class Decoder:
     @torch.inference_mode()
     def run(self, prompts: Sequence[torch.Tensor], limits: Limits, sampler: Sampler, rules: Rules | None = None,
             watch: Callable[[int, list[int], list[bool]], None] | None = None,
-            check: Callable[[], None] | None = None) -> list[Generated]:  # fmt: skip
+            check: Callable[[], None] | None = None, asks: Asks | None = None) -> list[Generated]:  # fmt: skip
         """Generate for B prompts of embeddings [N_i, D]. `watch(step, token of each row, done)` follows along one step
-        late; `check()` may raise to stop the run. Raises ValueError for an empty prompt."""
+        late; `check()` may raise to stop the run; `asks` is what rows want of the rules' spans. Raises ValueError for
+        an empty prompt, and for asks that do not fit."""
         if any(p.shape[0] == 0 for p in prompts):
             raise ValueError("an empty prompt: there is nothing to continue")
-        loop = _Loop(self.model, self.kind, prompts, limits, sampler, rules)
+        loop = _Loop(self.model, self.kind, prompts, limits, sampler, rules, asks)
         return loop.run(watch, check)
 
 
 class _Loop:
     def __init__(self, model: Any, kind: str, prompts: Sequence[torch.Tensor], limits: Limits, sampler: Sampler,
-                 rules: Rules | None) -> None:  # fmt: skip
+                 rules: Rules | None, asks: Asks | None) -> None:  # fmt: skip
         self.model, self.kind, self.limits, self.sampler = model, kind, limits, sampler
         self.device = prompts[0].device
         self.rules = None if rules is None else rules.to(self.device)
+        self.gate = None
+        if self.rules is not None and asks is not None and not asks.plain:
+            self.gate = Gate(self.rules, asks, limits.max_new, self.device)
         self.stop_T = torch.tensor(list(limits.stop_ids), dtype=torch.int64, device=self.device)
         self.steps = max(limits.max_new)
         self.embeds_BND, self.pad = left_pad(prompts)
@@ -100,7 +108,9 @@ class _Loop:
         for i, pad in enumerate(self.pad):
             mask_BW[i, pad:n] = 1
         full = torch.zeros(batch, dtype=torch.int64, device=self.device)
-        return _State(token_B=full.clone(), rule_B=full.clone(), done_B=full.bool(),
+        kinds = 0 if self.rules is None else len(self.rules.spans)
+        return _State(token_B=full.clone(), rule_B=full.clone(), at_B=full.clone(), done_B=full.bool(),
+                      made_BK=torch.zeros(batch, kinds, dtype=torch.int64, device=self.device),
                       left_B=torch.tensor(list(self.limits.max_new), dtype=torch.int64, device=self.device),
                       step=torch.zeros((), dtype=torch.int64, device=self.device), mask_BW=mask_BW,
                       position_B1=mask_BW.sum(1, keepdim=True), at=torch.full((1,), n, device=self.device))  # fmt: skip
@@ -141,17 +151,25 @@ class _Loop:
 
     def choose(self, state: _State, logits_BV: torch.Tensor) -> None:
         """Pick the next tokens, in place, and move rules, room and stop test along. No host synchronisation."""
-        if self.rules is not None:
+        if self.gate is not None:
+            logits_BV = self.gate.mask(logits_BV, state.rule_B, state.left_B, state.at_B, state.made_BK)
+        elif self.rules is not None:
             logits_BV = self.rules.mask(logits_BV, state.rule_B, state.left_B)
         token_B = self.sampler.pick(logits_BV, state.step)
         token_B = torch.where(state.done_B, self.limits.pad_id, token_B)
-        stopped_B = (token_B[:, None] == self.stop_T[None]).any(1)
+        if self.gate is not None:
+            token_B = self.gate.instead(token_B, self._stops(token_B) & ~state.done_B, state.at_B)
+            self.gate.moved(token_B, state.rule_B, state.at_B, state.made_BK, state.done_B)
+        stopped_B = self._stops(token_B)
         if self.rules is not None:
             state.rule_B.copy_(torch.where(state.done_B, state.rule_B, self.rules.advance(state.rule_B, token_B)))
         state.left_B.sub_(1)
         state.done_B.logical_or_(stopped_B | (state.left_B <= 0))
         state.token_B.copy_(token_B)
         state.step.add_(1)
+
+    def _stops(self, token_B: torch.Tensor) -> torch.Tensor:
+        return (token_B[:, None] == self.stop_T[None]).any(1)
 
     def run(self, watch: Any, check: Any) -> list[Generated]:
         state, record = self.start(), _Record(len(self.pad), self.limits, self.rules, watch)
@@ -194,10 +212,11 @@ class _Record:
         self.ids: list[list[int]] = [[] for _ in range(batch)]
         self.hidden: list[list[torch.Tensor | None]] = [[] for _ in range(batch)]
         self.stopped = [False] * batch
+        self.last: list[int | None] = [None] * batch
         self.over = [False] * batch
         self.limits, self.watch, self.step = limits, watch, 0
         self.stops = set(limits.stop_ids)
-        self.span = None if rules is None else (rules.class_V > 0).cpu()
+        self.span = None if rules is None else rules.heard()
 
     def snapshot(self, state: _State) -> tuple[torch.Tensor, Any]:
         """A copy of the tokens just chosen, on its way to the host."""
@@ -231,6 +250,7 @@ class _Record:
                 continue
             if token in self.stops:
                 self.over[i] = self.stopped[i] = True
+                self.last[i] = token
                 continue
             self.ids[i].append(token)
             span = self.span is not None and hidden_BD is not None and bool(self.span[token])
@@ -242,7 +262,8 @@ class _Record:
         return all(self.over)
 
     def rows(self) -> list[Generated]:
-        return [Generated(ids=i, hidden=h, stopped=s) for i, h, s in zip(self.ids, self.hidden, self.stopped)]
+        made = zip(self.ids, self.hidden, self.stopped, self.last)
+        return [Generated(ids=i, hidden=h, stopped=s, last=t) for i, h, s, t in made]
 
 
 def left_pad(prompts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:

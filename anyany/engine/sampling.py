@@ -1,74 +1,16 @@
-"""Choosing the next token: temperature, top-k, top-p, counter noise, and the rules of spans as a state table.
+"""Choosing the next token: temperature, top-k, top-p, counter noise.
 
-Shape suffixes: B rows, V vocabulary, S states, C token classes. Everything is tensors, so that a CUDA graph holds it.
+Shape suffixes: B rows, V vocabulary. Everything is tensors, so that a CUDA graph holds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from anyany.engine.noise import gumbel_from
-
-ILLEGAL = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """Which token may follow: a finite automaton over classes of tokens.
-
-    class_V: class of each token. next_SC: the state after a token of that class, or -1 where it is illegal.
-    need_S: how many further tokens a state needs before the text may end (0 outside spans). State 0 is the start.
-    """
-
-    class_V: torch.Tensor
-    next_SC: torch.Tensor
-    need_S: torch.Tensor
-
-    def to(self, device: torch.device) -> Rules:
-        return Rules(class_V=self.class_V.to(device), next_SC=self.next_SC.to(device), need_S=self.need_S.to(device))
-
-    def mask(self, logits_BV: torch.Tensor, state_B: torch.Tensor, left_B: torch.Tensor) -> torch.Tensor:
-        """Logits with -inf on illegal tokens and on tokens whose span would not fit in the `left_B` tokens left."""
-        after_BC = self.next_SC[state_B]
-        fits_BC = self.need_S[after_BC.clamp_min(0)] < left_B[:, None]
-        legal_BC = (after_BC != ILLEGAL) & fits_BC
-        return logits_BV.masked_fill(~legal_BC[:, self.class_V], float("-inf"))
-
-    def advance(self, state_B: torch.Tensor, token_B: torch.Tensor) -> torch.Tensor:
-        """The states after the chosen tokens."""
-        return self.next_SC[state_B, self.class_V[token_B]].clamp_min(0)
-
-
-def span_rules(vocab: int, spans: Mapping[str, Sequence[int]]) -> Rules:
-    """Rules under which each span, once begun with its first token, runs through all its tokens in order.
-
-    `spans` names the token ids of each span (NExT-GPT's [IMG0] … [IMG3]). Outside, only first tokens are legal;
-    inside, only the next one is, and the end of the text waits.
-    """
-    class_V = torch.zeros(vocab, dtype=torch.int64)
-    steps: list[tuple[int, int, int, int]] = []  # (from state, class, to state, tokens still needed there)
-    n_class, n_state = 1, 1
-    for ids in spans.values():
-        here = 0
-        for place, token in enumerate(ids):
-            class_V[token] = n_class
-            last = place == len(ids) - 1
-            there = 0 if last else n_state
-            steps.append((here, n_class, there, len(ids) - 1 - place))
-            n_class += 1
-            n_state += 0 if last else 1
-            here = there
-    next_SC = torch.full((n_state, n_class), ILLEGAL, dtype=torch.int64)
-    need_S = torch.zeros(n_state, dtype=torch.int64)
-    next_SC[0, 0] = 0
-    for state, kind, there, left in steps:
-        next_SC[state, kind] = there
-        if there:
-            need_S[there] = left
-    return Rules(class_V=class_V, next_SC=next_SC, need_S=need_S)
 
 
 @dataclass(frozen=True, kw_only=True)
