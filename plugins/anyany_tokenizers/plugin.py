@@ -1,6 +1,6 @@
 """Cards of namespace `tokenizers`: media as tokens or latents, and back. Torch-free.
 
-Implementations are in the files beside this one.
+Declared by family in the `*_cards.py` files; implementations are in the files beside this one.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anyany.api.v1 import Card, hookimpl
+from anyany_tokenizers.vq_cards import CARDS
 
 
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return []
+    return list(CARDS)

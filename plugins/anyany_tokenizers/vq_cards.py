@@ -1,0 +1,131 @@
+"""Cards of the autoencoders: VQ, VAR's multi-scale VQ, and KL. Torch-free.
+
+Implementations: `vq.py`, `multiscale_vq.py`, `kl_vae.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anyany.api.v1 import Batching, Call, Config, Facts, Port, card, json, option, tensor
+
+FITS = ("crop", "stretch", "none")
+
+
+class CoderConfig(Config):
+    """The convolutional encoder and decoder of latent diffusion."""
+
+    resolution: int = option(256, low=1, doc="side in pixels that pictures are made to have")
+    fit: str = option("crop", choices=FITS, doc="how: the square in the middle, the whole picture, or not at all")
+    channels: int = option(128, low=1, doc="channels at full resolution")
+    multipliers: list[int] = option([1, 1, 2, 2, 4], doc="channels of each level over `channels`; a level halves")
+    blocks: int = option(2, low=1, doc="residual blocks a level (the decoder has one more)")
+    groups: int = option(32, low=1, doc="groups of the norms")
+
+    def __post_init__(self) -> None:
+        if not self.multipliers or any(m < 1 or self.channels * m % self.groups for m in self.multipliers):
+            raise ValueError(f"channels {self.channels} times {self.multipliers} do not divide into "
+                             f"{self.groups} groups")  # fmt: skip
+        if self.fit != "none" and self.resolution % self.factor:
+            raise ValueError(f"resolution {self.resolution} is no multiple of {self.factor}, the pixels of a cell")
+
+    @property
+    def factor(self) -> int:
+        """Pixels of a side of a cell."""
+        return 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def side(self) -> int | None:
+        """Cells of a side, where every picture has as many."""
+        return None if self.fit == "none" else self.resolution // self.factor
+
+
+class VqConfig(CoderConfig):
+    """VQGAN with 1024 codes by default, as released; `arch: vqvae` is the original VQ-VAE."""
+
+    arch: str = option("vqgan", choices=("vqgan", "vqvae"), doc="the network: VQGAN's, or the original VQ-VAE's")
+    attention: list[int] = option([16], doc="levels with attention, by the side they have at `nominal` pixels")
+    nominal: int = option(256, low=1, doc="the resolution that `attention` is counted from")
+    latent: int = option(256, low=1, doc="channels of the encoder's output")
+    dim: int = option(256, low=1, doc="width of a code")
+    codes: int = option(1024, low=2, doc="size of the vocabulary")
+    codebook: str = option("gradient", choices=("gradient", "ema", "debiased"),
+                           doc="learned by gradient (VQGAN), by moving averages, or by sonnet's debiased ones")  # fmt: skip
+    beta: float = option(0.25, low=0, doc="weight of the commitment (of the codebook's term with `legacy`)")
+    legacy: bool = option(True, doc="gradient codebooks: beta weighs the codebook's term, as VQGAN was trained")
+    estimator: str = option("straight-through", choices=("straight-through", "rotation"), doc="gradients of encoders")
+    decay: float = option(0.99, low=0, high=1, doc="of the moving averages")
+    revive: float = option(0.0, low=0, doc="training: codes used less often than this become vectors of the batch")
+    cosine: bool = option(False, doc="ema: codes and vectors of length one")
+    reconstruction: str = option("l1", choices=("l1", "l2"), doc="training: how pictures are compared")
+    hidden: int = option(32, low=1, doc="vqvae: width inside its residual blocks")
+
+    def __post_init__(self) -> None:
+        if self.arch == "vqgan":
+            super().__post_init__()
+        elif self.fit != "none" and self.resolution % self.factor:
+            raise ValueError(f"resolution {self.resolution} is no multiple of {self.factor}, the pixels of a cell")
+        if self.cosine and self.codebook != "ema":
+            raise ValueError("`cosine` is for `codebook: ema`")
+        if self.revive and self.codebook == "debiased":
+            raise ValueError("`revive` is for the codebooks `gradient` and `ema`")
+
+    @property
+    def factor(self) -> int:
+        return 4 if self.arch == "vqvae" else 2 ** (len(self.multipliers) - 1)
+
+
+def picture_port() -> dict[str, Port]:
+    return {"image": Port("image", channels=3)}
+
+
+def batching(config: Any) -> Batching:
+    return Batching(max_rows=16, group_by=("H", "W") if config.fit == "none" else ())
+
+
+def token_calls(config: Any, tokens: Port) -> dict[str, Call]:
+    """encode, decode, loss of a tokenizer of pictures."""
+    taken = {"tokens": tokens}
+    return {
+        "encode": Call(takes=picture_port(), gives={"tokens": tokens}, teach="loss", batching=batching(config)),
+        "decode": Call(takes=taken, gives=picture_port(), batching=Batching(max_rows=16, group_by=("shape",))),
+        "loss": Call(
+            takes=picture_port(),
+            gives={
+                "loss": Port("loss", doc="of the picture and the codes"),
+                "image": Port("image", channels=3, doc="the picture, decoded"),
+                "tokens": tokens,
+                "perplexity": Port("metric", doc="how many codes the batch uses"),
+            },
+            batching=batching(config),
+        ),
+    }
+
+
+def vq_calls(config: Any, facts: Any) -> dict[str, Call]:
+    count, codes = config.side and config.side**2, facts.known("codes") or config.codes
+    return token_calls(config, Port("tokens", "N", N=count, vocab=codes, space="self", doc="row by row"))
+
+
+TINY = {"resolution": 16, "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "groups": 4}
+VQ = card(
+    "tokenizers/vq",
+    role="tokenizer",
+    about="VQ-VAE and VQGAN: a picture as a grid of codes, and back.",
+    source="VQ-VAE (van den Oord et al. 2017, arXiv 1711.00937); VQGAN (Esser et al. 2021, arXiv 2012.09841); "
+    "diffusers; vector-quantize-pytorch",
+    config=VqConfig,
+    calls=vq_calls,
+    facts=Facts(
+        codes=[tensor("quantize.embedding.weight"), tensor("quantize._codebook.embed", axis=1),
+               tensor("quantize.embeddings", axis=1), json("num_vq_embeddings")],
+        dim=[tensor("quantize.embedding.weight", axis=1), tensor("quantize._codebook.embed", axis=2),
+             tensor("quantize.embeddings"), json("vq_embed_dim")],
+        latent=[tensor("quant_conv.weight", axis=1)],
+    ),
+    ignores=("loss.*",),
+    tiny={**TINY, "nominal": 16, "attention": [4], "latent": 8, "dim": 4, "codes": 32},
+    impl="anyany_tokenizers.vq:Vq",
+)  # fmt: skip
+
+CARDS = [VQ]
