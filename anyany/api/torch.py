@@ -5,9 +5,11 @@ Shape suffixes: B rows of a call, N ragged length, D width.
 
 from __future__ import annotations
 
+from anyany.engine.captions import Captions, Text
 from anyany.engine.component import Assets, Build, Component
 from anyany.engine.context import Context
 from anyany.engine.decode import Decoder, Generated, Limits, last_hidden
+from anyany.engine.denoise import Schedule, Wish, denoise
 from anyany.engine.rows import Rows
 from anyany.engine.sampling import Sampler
 from anyany.engine.spans import Asks, Rules, Span, span_rules
@@ -15,12 +17,13 @@ from anyany.media.moments import sample_frames
 from anyany.media.regions import OnImage, image_of, on_image
 from anyany.media.values import Audio, Video, to_float, to_uint8
 from anyany.weights.load import load_strict
+from anyany.weights.networks import Part, network_of, plain_config, scheduler_of
 from anyany.weights.pretrained import load_diffusers, load_transformers
 from anyany.weights.relayout import Layout, relayout
 
 __all__ = [
-    "Asks", "Assets", "Audio", "Build", "Component", "Context", "Decoder", "Generated", "Layout", "Limits",
-    "OnImage", "Rows", "Rules", "Sampler", "Span", "Video", "image_of", "last_hidden", "load_diffusers",
-    "load_strict", "load_transformers", "on_image", "relayout", "sample_frames", "span_rules", "to_float",
-    "to_uint8",
+    "Asks", "Assets", "Audio", "Build", "Captions", "Component", "Context", "Decoder", "Generated", "Layout",
+    "Limits", "OnImage", "Part", "Rows", "Rules", "Sampler", "Schedule", "Span", "Text", "Video", "Wish", "denoise",
+    "image_of", "last_hidden", "load_diffusers", "load_strict", "load_transformers", "network_of", "on_image",
+    "plain_config", "relayout", "sample_frames", "scheduler_of", "span_rules", "to_float", "to_uint8",
 ]  # fmt: skip

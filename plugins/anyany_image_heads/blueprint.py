@@ -7,43 +7,16 @@ diffusers pipeline folder (a folder a part); options alone, for `random:` weight
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from anyany.api.torch import Build, Part, Text, plain_config
+from anyany.api.torch import network_of as network
 
-from anyany.api.torch import Build
+__all__ = ["Blueprint", "Part", "Text", "network", "read"]
 
 DENOISERS = ("transformer", "unet")
 FLOW = {"class": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One network: the name of its class and its config. `extra` are further arguments of its constructor."""
-
-    name: str
-    config: Mapping[str, Any]
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def short(self) -> str:
-        """The class's name without its module."""
-        return self.name.rpartition(".")[2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Text:
-    """The text encoder: `prefix` ids go before the caption's own, and the outputs there are the conditioning.
-
-    prefix: 0 where all outputs are. length: captions are padded to it; 0 for none. special: tokens named in `prefix`.
-    """
-
-    part: Part
-    prefix: tuple[str, ...] = ()
-    pad: str = "<pad>"
-    length: int = 0
-    folder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +54,7 @@ def read(config: Any, build: Build) -> Blueprint:
 def _from_config(whole: Mapping[str, Any]) -> Blueprint:
     """Every part in one config.json; or the config.json of a diffusers denoiser alone."""
     if "_class_name" in whole:
-        return Blueprint(denoiser=Part(name=whole["_class_name"], config=_plain(whole)), scheduler=FLOW)
+        return Blueprint(denoiser=Part(name=whole["_class_name"], config=plain_config(whole)), scheduler=FLOW)
     if "class" not in whole or "config" not in whole:
         raise ValueError("config.json names no diffusers class: expected `class` and `config`, or `_class_name`")
     text = whole.get("text_encoder")
@@ -121,8 +94,8 @@ def _from_folder(build: Build) -> Blueprint:
     scheduler = dict(build.assets.json("scheduler/scheduler_config.json") or FLOW)
     scheduler["class"] = scheduler.pop("_class_name", FLOW["class"])
     return Blueprint(
-        denoiser=Part(name=network["_class_name"], config=_plain(network)), scheduler=_plain(scheduler),
-        attribute=attribute, vae=None if vae is None else Part(name=vae["_class_name"], config=_plain(vae)),
+        denoiser=Part(name=network["_class_name"], config=plain_config(network)), scheduler=plain_config(scheduler),
+        attribute=attribute, vae=None if vae is None else Part(name=vae["_class_name"], config=plain_config(vae)),
         text=None if text is None else Text(part=Part(name=text["architectures"][0], config=text), folder="tokenizer"),
         steps=50, guidance=4.0 if "DiT" in network["_class_name"] else 7.5, folders=True,
     )  # fmt: skip
@@ -162,40 +135,3 @@ def _random_text(n: int, cond: int) -> Text:
     }  # fmt: skip
     part = Part(name="transformers.BertModel", config=sizes, extra={"add_pooling_layer": False})
     return Text(part=part, prefix=tuple(f"[{i}]" for i in range(n)))
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in config.items() if not k.startswith("_")}
-
-
-def network(part: Part) -> nn.Module:
-    """The network of a part: parameters on meta, buffers real. Raises ValueError for a class that no library has.
-
-    Names are looked up in diffusers and transformers alone, so that a config file can name no other code.
-    """
-    import diffusers
-    import torch
-    import transformers
-    from accelerate import init_empty_weights
-
-    library: Any = transformers if part.name.startswith("transformers.") else diffusers
-    found = getattr(library, part.short, None)
-    if found is None:
-        library, found = transformers, getattr(transformers, part.short, None)
-    if not isinstance(found, type) or not issubclass(found, nn.Module):
-        raise ValueError(f"neither diffusers nor transformers has a network called {part.short}")
-    with torch.device("cpu"), init_empty_weights(include_buffers=False):
-        if library is diffusers:
-            return found.from_config(dict(part.config), **part.extra)
-        return found(found.config_class(**part.config), **part.extra)
-
-
-def scheduler_of(blueprint: Blueprint) -> Any:
-    """A fresh scheduler (they hold state). Raises ValueError for a class that diffusers does not have."""
-    import diffusers
-
-    name = str(blueprint.scheduler["class"]).rpartition(".")[2]
-    found = getattr(diffusers, name, None)
-    if not isinstance(found, type) or not issubclass(found, diffusers.SchedulerMixin):
-        raise ValueError(f"diffusers has no scheduler called {name}")
-    return found.from_config({k: v for k, v in blueprint.scheduler.items() if k != "class"})

@@ -6,33 +6,15 @@ Shape suffixes: B rows, C channels, H W sides, N conditioning length, D its widt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from anyany.api.torch import Build, Component, Context, Rows
+from anyany.api.torch import Build, Captions, Component, Context, Rows, Schedule, Wish, denoise, scheduler_of
 from anyany_image_heads import blueprint as blueprints
-from anyany_image_heads.captions import Captions
-from anyany_image_heads.denoise import Guide, Schedule, ask_network, denoise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What one row asks for: conditioning, what to contrast it with (None: nothing), steps and guidance."""
-
-    cond: torch.Tensor
-    null: torch.Tensor | None
-    steps: int
-    guidance: float
-
-    @property
-    def group(self) -> tuple[Any, ...]:
-        """Rows of one group run together."""
-        null = None if self.null is None else tuple(self.null.shape)
-        return (self.steps, tuple(self.cond.shape), null)
+from anyany_image_heads.ask import ask_network
 
 
 class Diffusion(Component):
@@ -96,17 +78,12 @@ class Diffusion(Component):
 
     def image(self, ctx: Context, cond: Rows, negative: Rows | None = None) -> dict[str, Rows]:
         """cond: B rows [N,D], or class numbers; negative: B rows [N,D]. image: [B,3,H,W] in 0..1."""
-        asked = self._asked(ctx, cond, negative)
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for row, one in enumerate(asked):
-            groups.setdefault(one.group, []).append(row)
-        pictures: list[Any] = [None] * len(asked)
-        for rows in groups.values():
-            for row, picture in zip(rows, self._draw(ctx, rows, [asked[r] for r in rows])):
-                pictures[row] = picture
-        return {"image": ctx.rows(torch.stack(pictures))}
+        wishes = self._wishes(ctx, cond, negative)
+        ask = ask_network(self.network, self.channels, ctx.dtype)
+        samples = denoise(ctx, wishes, ask, lambda steps: self._schedule(steps, ctx))
+        return {"image": ctx.rows((self._decode(torch.stack(samples), ctx).clamp(-1, 1) + 1) / 2)}
 
-    def _asked(self, ctx: Context, cond: Rows, negative: Rows | None) -> list[Asked]:
+    def _wishes(self, ctx: Context, cond: Rows, negative: Rows | None) -> list[Wish]:
         steps = ctx.option("steps", self.config.steps or self.blueprint.steps)
         own = self.blueprint.guidance if self.config.guidance is None else self.config.guidance
         scales = [float(g) for g in ctx.option("guidance", own)]
@@ -115,8 +92,10 @@ class Diffusion(Component):
         nulls: list[Any] = [None] * len(values)
         for row, (value, scale) in enumerate(zip(values, scales)):
             if scale != 1:
-                nulls[row] = negative[row] if negative is not None else self._null(value, ctx)
-        return [Asked(cond=c, null=u, steps=int(s), guidance=g) for c, u, s, g in zip(values, nulls, steps, scales)]
+                nulls[row] = (negative[row] if negative is not None else self._null(value, ctx),)
+        shape = (self.channels, self.side, self.side)
+        return [Wish(conds=(c,), nulls=u, steps=int(s), guidance=g, shape=shape)
+                for c, u, s, g in zip(values, nulls, steps, scales)]  # fmt: skip
 
     def _label(self, value: Any, ctx: Context) -> torch.Tensor:
         classes = int(self.network.config.num_embeds_ada_norm)
@@ -135,26 +114,9 @@ class Diffusion(Component):
             raise ValueError(f"guidance of {self.build.node} wants a `negative`: its weights hold no null conditioning")
         return self.captions.encode(self.text_encoder, [""], ctx.device)[0].to(cond.dtype)
 
-    def _draw(self, ctx: Context, rows: Sequence[int], asked: Sequence[Asked]) -> torch.Tensor:
-        """[B,3,H,W] pictures in 0..1 of rows that run together."""
-        guide = Guide(
-            cond=torch.stack([a.cond for a in asked]),
-            null=None if asked[0].null is None else torch.stack([a.null for a in asked]),  # type: ignore[misc]
-            scale_B=torch.tensor([a.guidance for a in asked], device=ctx.device),
-        )
-        picked = torch.tensor(rows, device=ctx.device)
-
-        def noise(shape: tuple[int, ...], step: int) -> torch.Tensor:
-            return ctx.normal(shape, step)[picked]
-
-        ask = ask_network(self.network, self.channels, ctx.dtype)
-        shape = (self.channels, self.side, self.side)
-        sample_BCHW = denoise(ask, self._schedule(asked[0].steps, ctx), guide, noise, shape, ctx.check)
-        return (self._decode(sample_BCHW, ctx).clamp(-1, 1) + 1) / 2
-
     def _schedule(self, steps: int, ctx: Context) -> Schedule:
         plan = self.blueprint
-        scheduler = blueprints.scheduler_of(plan)
+        scheduler = scheduler_of(plan.scheduler)
         if plan.folders or "FlowMatch" not in type(scheduler).__name__:
             scheduler.set_timesteps(steps, device=ctx.device)
         else:

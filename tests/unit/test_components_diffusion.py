@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from anyany_image_heads.denoise import CallersNoise
 from anyany_image_heads.diffusion import Diffusion
 from anyany_image_heads.plugin import DIFFUSION, DiffusionConfig
 
 from anyany.api.torch import Assets, Build, Context, Rows
+from anyany.engine.denoise import CallersNoise
 from anyany.engine.noise import Noise
 from anyany.testing.harness import bench
 

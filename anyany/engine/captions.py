@@ -6,16 +6,32 @@ Shape suffixes: B captions, L padded length, N conditioning length, D its width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from anyany.api.torch import Build
-from anyany_image_heads.blueprint import Text
+from anyany.engine.component import Build
+from anyany.weights.networks import Part
 
 Ids = Callable[[str], list[int]]
 BYTES = 257
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """The text encoder: `prefix` ids go before the caption's own, and the outputs there are the conditioning.
+
+    prefix: empty where all outputs are. length: captions are padded to it; 0 for none. folder: of the tokenizer, where
+    the checkpoint is a pipeline; else tokenizer.json has the tokens named in `prefix` and `pad`.
+    """
+
+    part: Part
+    prefix: tuple[str, ...] = ()
+    pad: str = "<pad>"
+    length: int = 0
+    folder: str = ""
 
 
 class Captions:
