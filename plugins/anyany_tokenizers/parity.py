@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from anyany_tokenizers import parity_multiscale
 from anyany_tokenizers.codebooks import DebiasedCodebook, EmaCodebook, GradientCodebook, Quantised, perplexity
 from anyany_tokenizers.vq import flat
 
@@ -175,9 +176,11 @@ CASES = {
     ("vqvae", "codebook_losses"): codebook_losses,
     ("vqvae", "ema_lucidrains"): lucidrains,
     ("vqvae", "ema_sonnet"): sonnet,
+    **parity_multiscale.CASES,
 }
 LAYOUTS = {"vqvae": vq_layout}
 TOLERANCES: dict[tuple[str, str], dict[str, Any]] = {
     ("vqvae", "vqgan_vqmodel"): {"*": 2e-5},
     ("vqvae", "diffusers_vqmodel"): {"*": 2e-5},
+    **parity_multiscale.TOLERANCES,
 }

@@ -50,7 +50,7 @@ class VqConfig(CoderConfig):
     dim: int = option(256, low=1, doc="width of a code")
     codes: int = option(1024, low=2, doc="size of the vocabulary")
     codebook: str = option("gradient", choices=("gradient", "ema", "debiased"),
-                           doc="learned by gradient (VQGAN), by moving averages, or by sonnet's debiased ones")  # fmt: skip
+                           doc="learned by gradient (VQGAN), by averages, or by sonnet's debiased ones")  # fmt: skip
     beta: float = option(0.25, low=0, doc="weight of the commitment (of the codebook's term with `legacy`)")
     legacy: bool = option(True, doc="gradient codebooks: beta weighs the codebook's term, as VQGAN was trained")
     estimator: str = option("straight-through", choices=("straight-through", "rotation"), doc="gradients of encoders")
@@ -128,4 +128,46 @@ VQ = card(
     impl="anyany_tokenizers.vq:Vq",
 )  # fmt: skip
 
-CARDS = [VQ]
+
+class MultiscaleVqConfig(CoderConfig):
+    """VAR's tokenizer; the defaults are those of `vae_ch160v4096z32`, for 256×256."""
+
+    channels: int = option(160, low=1, doc="channels at full resolution")
+    over: float = option(1.125, low=1, doc="the short side before the square is cut, over `resolution`")
+    scales: list[int] = option([1, 2, 3, 4, 5, 6, 8, 10, 13, 16], doc="sides of the token maps, the last the grid's")
+    latent: int = option(32, low=1, doc="channels of the encoder's output")
+    dim: int = option(32, low=1, doc="width of a code")
+    codes: int = option(4096, low=2, doc="size of the vocabulary")
+    kernel: int = option(3, low=1, doc="side of the convolutions around the codes")
+    phis: int = option(4, low=1, doc="convolutions that smooth what a scale adds, shared between scales")
+    residual: float = option(0.5, low=0, high=1, doc="how much of that convolution is taken")
+    beta: float = option(0.25, low=0, doc="weight of the commitment")
+    cosine: bool = option(False, doc="search by cosine; no released checkpoint does")
+    reconstruction: str = option("l1", choices=("l1", "l2"), doc="training: how pictures are compared")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fit == "none":
+            raise ValueError("`fit: none` has no grid to count the scales from; give crop or stretch")
+        if not self.scales or self.scales[-1] != self.side or min(self.scales) < 1:
+            raise ValueError(f"scales end with {self.scales[-1:]}, and a picture of {self.resolution} pixels has a "
+                             f"grid of side {self.side}")  # fmt: skip
+
+
+def multiscale_calls(config: Any, facts: Any) -> dict[str, Call]:
+    count = sum(side**2 for side in config.scales)
+    return token_calls(config, Port("tokens", "N", N=count, vocab=config.codes, space="self", doc="scale by scale"))
+
+
+MULTISCALE = card(
+    "tokenizers/multiscale-vq",
+    role="tokenizer",
+    about="VAR's tokenizer: a picture as token maps from coarse to fine, each of what the former left.",
+    source="VAR (Tian et al. 2024, arXiv 2404.02905); FoundationVision/VAR",
+    config=MultiscaleVqConfig,
+    calls=multiscale_calls,
+    tiny={**TINY, "latent": 8, "dim": 8, "codes": 32, "scales": [1, 2, 4]},
+    impl="anyany_tokenizers.multiscale_vq:MultiscaleVq",
+)
+
+CARDS = [VQ, MULTISCALE]
