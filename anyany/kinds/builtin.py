@@ -33,6 +33,7 @@ KINDS: dict[str, Kind] = {
         _other("result", "boxes", about="[N,4] x1 y1 x2 y2 in pixels"),
         _other("result", "mask", about="[H,W] of truth values"),
         _other("result", "points", about="[N,2] or [N,3]"),
+        _other("result", "flow", about="[2,H,W] pixels moved, right and down"),
         _other("result", "spans", about="timed text"),
         _other("result", "field", about="named physical fields on a grid"),
         _other("training", "loss", about="a number to minimise"),

@@ -17,6 +17,7 @@ from anyany.media.limits import Limits
 from anyany.media.sniffing import ARTICLE, Sniffed, sniff
 
 _TENSORS = ("features", "embedding", "tokens", "latent", "field")
+_ROWS = ("points", "features", "embedding", "tokens", "latent")
 _NONE: Mapping[str, Any] = {}
 
 
@@ -27,9 +28,9 @@ def load(
 
     image: uint8 [C,H,W]. audio: `Audio`. video: `Video`. text: str. message: a `Message` (JSON of the
     `--items` format)
-    with its media still files. mask: bool [H,W] from a picture. boxes, points: float [N,4|2|3] from JSON.
-    features,
-    embedding, tokens, latent, field: a tensor from safetensors. All others: what the JSON file holds.
+    with its media still files. mask: bool [H,W] from a picture. boxes: float [N,4] from JSON. points: float [N,2|3]
+    from JSON, CSV, NumPy or PLY. flow: float [2,H,W] from .flo. features, embedding, tokens, latent: a tensor from
+    safetensors, CSV or NumPy; field: from safetensors. All others: what the JSON file holds.
     Raises MediaError.
     """
     given = os.fspath(path)
@@ -58,6 +59,15 @@ def _load(kind: str, given: str, facets: Mapping[str, Any], limits: Limits) -> A
         return _load_video(given, found, facets, limits)
     if kind in _TENSORS and found.format == "safetensors":
         return _load_tensors(given)
+    if kind == "flow":
+        from anyany.media.flow import load_flow
+
+        return load_flow(given, limits)
+    if kind in _ROWS and (found.kind == "text" or found.format in ("NumPy array", "PLY", "ZIP")):
+        from anyany.media.points import load_rows
+
+        rows = load_rows(kind, given, found, limits)
+        return meet_result(kind, rows, given) if kind == "points" else rows
     return _load_result(kind, given, found, limits)
 
 

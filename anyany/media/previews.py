@@ -51,7 +51,7 @@ def preview(kind: str, value: Any) -> str:
         value = load(kind, value)
     shown = {"text": _text, "image": _image, "audio": _audio, "video": _video, "mask": _mask, "message":
     _message,
-             "scores": _scores, "label": _text, "boxes": _numbers, "points": _numbers,
+             "scores": _scores, "label": _text, "boxes": _numbers, "points": _points, "flow": _flow,
              "spans": _spans}.get(kind)  # fmt: skip
     return shown(value) if shown is not None else _other(value)
 
@@ -185,6 +185,27 @@ def _numbers(value: Any) -> str:
         return _note("none")
     names = ["x1", "y1", "x2", "y2"] if len(rows[0]) == 4 else ["x", "y", "z"][: len(rows[0])]
     return _table([[f"{x:.1f}" if isinstance(x, (int, float)) else "–" for x in row] for row in rows], names)
+
+
+def _points(value: Any) -> str:
+    """Few points as a table, many as a drawing: seen from the front, y down as on pictures, up in space."""
+    rows = _plain(value)
+    if not isinstance(rows, list) or len(rows) <= ROWS:
+        return _numbers(value)
+    shown = rows[:: -(-len(rows) // 2000)]
+    up = -1 if len(rows[0]) == 3 else 1
+    xs, ys = [row[0] for row in shown], [up * row[1] for row in shown]
+    span = max(max(xs) - min(xs), max(ys) - min(ys)) or 1
+    places = [(4 + 300 * (x - min(xs)) / span, 4 + 300 * (y - min(ys)) / span) for x, y in zip(xs, ys)]
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.5"/>' for x, y in places)
+    return f'<svg width="308" height="308" fill="#4a7bd0">{dots}</svg>{_note(f"{len(rows)} points")}'
+
+
+def _flow(value: Any) -> str:
+    from anyany.media.flow import check_flow, coloured
+
+    far = float(check_flow(value).norm(dim=0).nan_to_num(0).max())
+    return _image(coloured(value)) + _note(f"at most {far:.1f} pixels; the hue says where to")
 
 
 def _spans(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Saving: the value of a kind as a file, under a temporary name first, so that nobody sees half of it.
 
-text .txt, image and mask .png, audio .wav (or .flac), video .mp4, tensors .safetensors, messages .json,
-others .json.
+text .txt, image and mask .png, audio .wav (or .flac), video .mp4, tensors .safetensors, messages .json, flow .flo
+with its picture, points in space .ply, others .json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ def save(kind: str, value: Any, stem: str | os.PathLike[str], *, audio: str = "W
     base = os.fspath(stem)
     if kind == "message":
         return _save_message(Message.of(value), base)
-    suffix, write = _writer(kind, audio)
+    if kind == "flow":
+        from anyany.media.flow import save_flow
+
+        return save_flow(value, base)
+    suffix, write = _writer(kind, value, audio)
     path = base + suffix
     with atomic(path) as temporary:
         try:
@@ -42,7 +46,7 @@ def save(kind: str, value: Any, stem: str | os.PathLike[str], *, audio: str = "W
     return path
 
 
-def _writer(kind: str, audio: str) -> tuple[str, Callable[[Any, str], None]]:
+def _writer(kind: str, value: Any, audio: str) -> tuple[str, Callable[[Any, str], None]]:
     """The suffix of a kind, and the function that writes it."""
     if kind == "text":
         return ".txt", _write_text
@@ -58,6 +62,10 @@ def _writer(kind: str, audio: str) -> tuple[str, Callable[[Any, str], None]]:
         from anyany.media.containers import write_video
 
         return ".mp4", write_video
+    if kind == "points":
+        from anyany.media.points import is_cloud, write_ply
+
+        return (".ply", write_ply) if is_cloud(value) else (".json", _write_json)
     return (".safetensors", _write_tensors) if kind in TENSORS else (".json", _write_json)
 
 
