@@ -14,8 +14,7 @@ import diffusers  # tables that it makes at import must not be made on meta
 import torch
 from torch import nn
 
-from anyany.api.torch import Build, Layout, load_strict, relayout
-from anyany_image_heads.blueprint import Part, network
+from anyany.api.torch import Build, Layout, Part, load_strict, network_of, relayout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ class KlAutoencoder(Autoencoder):
 
     def __init__(self, sizes: Mapping[str, Any], scale: float) -> None:
         super().__init__()
-        self.net = network(Part(name="AutoencoderKL", config=sizes))
+        self.net = network_of(Part(name="AutoencoderKL", config=sizes))
         self.scale = scale
 
     @property

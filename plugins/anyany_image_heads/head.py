@@ -24,7 +24,7 @@ class Batch:
     """Rows that run together. rows: their places in the call; null_RC: None where guidance changes nothing."""
 
     ctx: Context
-    rows: torch.Tensor
+    rows: Sequence[int]
     cond_RC: torch.Tensor
     null_RC: torch.Tensor | None
     guidance_R: torch.Tensor
@@ -40,11 +40,19 @@ class Batch:
 
     def normal(self, shape: tuple[int, ...], step: int) -> torch.Tensor:
         """[R,*shape] float32, each row's own noise."""
-        return self.ctx.normal(shape, step)[self.rows]
+        return self.ctx.noise.normal(self._keys, shape, self._where, step, self.ctx.device)
 
     def uniform(self, shape: tuple[int, ...], step: int) -> torch.Tensor:
         """[R,*shape] float32 in (0, 1), each row's own."""
-        return self.ctx.uniform(shape, step)[self.rows]
+        return self.ctx.noise.uniform(self._keys, shape, self._where, step, self.ctx.device)
+
+    @property
+    def _keys(self) -> list[tuple[int, ...]]:
+        return [self.ctx.keys[row] for row in self.rows]
+
+    @property
+    def _where(self) -> str:
+        return f"{self.ctx.node}.{self.ctx.call}"
 
 
 class FeatureCondition(nn.Module):
@@ -154,7 +162,7 @@ class Head(Component):
         found: dict[str, list[Any]] = {}
         for (count, guided), rows in groups.items():
             batch = Batch(
-                ctx=ctx, rows=torch.tensor(rows, device=ctx.device), cond_RC=cond_BC[rows], steps=count,
+                ctx=ctx, rows=rows, cond_RC=cond_BC[rows], steps=count,
                 null_RC=self.nulls(rows, negative, ctx) if guided else None,
                 guidance_R=torch.tensor([scales[r] for r in rows], device=ctx.device),
             )  # fmt: skip

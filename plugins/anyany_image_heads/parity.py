@@ -5,8 +5,8 @@ Tables: CASES, LAYOUTS, TOLERANCES.
 
 from __future__ import annotations
 
-from anyany_image_heads import parity_gaussian
+from anyany_image_heads import parity_gaussian, parity_mar
 
-CASES = {**parity_gaussian.CASES}
-LAYOUTS = {**parity_gaussian.LAYOUTS}
-TOLERANCES = {**parity_gaussian.TOLERANCES}
+CASES = {**parity_gaussian.CASES, **parity_mar.CASES}
+LAYOUTS = {**parity_gaussian.LAYOUTS, **parity_mar.LAYOUTS}
+TOLERANCES = {**parity_gaussian.TOLERANCES, **parity_mar.TOLERANCES}
