@@ -1,4 +1,4 @@
-"""MLP adapter: linear layers with GELU between them (LLaVA-1.5's `mlp2x_gelu`, arXiv 2310.03744).
+"""MLP adapter: linear layers with GELU or ReLU between them (LLaVA-1.5's `mlp2x_gelu`, arXiv 2310.03744).
 
 features: [B,N,D], packed [T,D] or embeddings [B,D] -> the same with width E. Names: `0.weight`, `0.bias`, `2.weight`, …
 """
@@ -26,7 +26,7 @@ class MlpAdapter(Component):
         for i, (a, b) in enumerate(pairwise(widths)):
             self.add_module(str(2 * i), nn.Linear(a, b))
             if i < config.depth - 1:
-                self.add_module(str(2 * i + 1), nn.GELU())
+                self.add_module(str(2 * i + 1), nn.GELU() if config.act == "gelu" else nn.ReLU())
 
     def layers(self, x: torch.Tensor) -> torch.Tensor:
         """[..., D] -> [..., E]."""

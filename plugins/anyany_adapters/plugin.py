@@ -21,12 +21,13 @@ class LinearConfig(Config):
 
 
 class MlpConfig(Config):
-    """Linear layers with GELU between them, as LLaVA-1.5's projector."""
+    """Linear layers with an activation between them; the defaults are those of LLaVA-1.5's projector."""
 
     inputs: int | None = option(None, low=1, doc="width taken (solved from the neighbour when not given)")
     hidden: int | None = option(None, low=1, doc="width between the layers (the output width when not given)")
     outputs: int | None = option(None, low=1, doc="width given (solved from the neighbour when not given)")
     depth: int = option(2, low=1, high=8, doc="number of linear layers")
+    act: str = option("gelu", choices=("gelu", "relu"), doc="activation between them (NExT-Chat's prompts: relu)")
 
 
 def _project(config: Any, facts: Any) -> dict[str, Call]:
