@@ -13,6 +13,12 @@ from diffusers.models.autoencoders.vae import Decoder, Encoder
 
 from anyany.api.torch import Layout
 
+OLD_ATTENTION = tuple(
+    Layout(rf"(.*attentions\.\d+)\.{old}\.(\w+)", rf"\1.{new}.\2")
+    for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0"))
+)
+"""diffusers' names of attention before its version 0.14."""
+
 
 def attended(nominal: int, multipliers: Sequence[int], places: Sequence[int]) -> list[bool]:
     """For each level, whether it has attention: those whose side is among `places` when a picture's is `nominal`."""

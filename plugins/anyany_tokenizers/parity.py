@@ -165,6 +165,31 @@ def _sonnet_state(name: str, book: DebiasedCodebook) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def klvae(pack: Any) -> dict[str, Any]:
+    """MAR's KL autoencoder."""
+    c, given, scale = pack.config, pack.inputs, 0.2325
+    model = pack.component("tokenizers/kl-vae", {**_klvae(c), "scale": scale}).component
+    found = model.posterior(given["image"])
+    sample = found.mean + found.std * given["eps"]
+    return {
+        "moments": found.parameters, "mean": found.mean, "logvar": found.logvar, "std": found.std, "kl": found.kl(),
+        "sample": sample, "scaled_latent": model.scaled(sample),
+        "decoded_mean": model.pixels(model.scaled(found.mean)), "decoded_scaled": model.pixels(model.scaled(sample)),
+    }  # fmt: skip
+
+
+def _klvae(c: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_coder(c), "latent": c["embed_dim"], "attention": c["encoder_attn_resolutions"],
+            "nominal": c["resolution"]}  # fmt: skip
+
+
+def kl_layout(released: Any) -> None:
+    """MAR's released autoencoder."""
+    c = released.config
+    released.take("tokenizers/kl-vae", {**_coder(c), "latent": c["embed_dim"],
+                                        "attention": [c["encoder_attention_at_resolution"]]})  # fmt: skip
+
+
 def vq_layout(released: Any) -> None:
     """Released VQGANs."""
     released.take("tokenizers/vq", {**_vqgan(released.config), "codes": released.config["n_embed"]})
@@ -177,10 +202,12 @@ CASES = {
     ("vqvae", "ema_lucidrains"): lucidrains,
     ("vqvae", "ema_sonnet"): sonnet,
     **parity_multiscale.CASES,
+    ("mar", "klvae"): klvae,
 }
 LAYOUTS = {"vqvae": vq_layout}
 TOLERANCES: dict[tuple[str, str], dict[str, Any]] = {
     ("vqvae", "vqgan_vqmodel"): {"*": 2e-5},
     ("vqvae", "diffusers_vqmodel"): {"*": 2e-5},
     **parity_multiscale.TOLERANCES,
+    ("mar", "klvae"): {"*": 2e-5},
 }

@@ -13,17 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from anyany.api.torch import Build, Component, Context, Layout, Rows, load_strict, relayout
+from anyany.api.torch import Build, Component, Context, Rows, load_strict, relayout
 from anyany_tokenizers.codebooks import Quantised, make_codebook, perplexity
-from anyany_tokenizers.networks import attended, coders, is_ldm, ldm_layout
+from anyany_tokenizers.networks import OLD_ATTENTION, attended, coders, is_ldm, ldm_layout
 from anyany_tokenizers.pixels import Fit, check_ids, picture, square_side
 from anyany_tokenizers.vqvae_net import VqVaeDecoder, VqVaeEncoder
-
-OLD_ATTENTION = tuple(
-    Layout(rf"(.*attentions\.\d+)\.{old}\.(\w+)", rf"\1.{new}.\2")
-    for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0"))
-)
-"""diffusers' names of attention before its version 0.14."""
 
 
 class Vq(Component):

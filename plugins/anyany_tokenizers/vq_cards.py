@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from anyany.api.v1 import Batching, Call, Config, Facts, Port, card, json, option, tensor
+from anyany.api.v1 import Batching, Call, Config, Facts, Port, card, json, option, tensor, var
 
 FITS = ("crop", "stretch", "none")
 
@@ -170,4 +170,68 @@ MULTISCALE = card(
     impl="anyany_tokenizers.multiscale_vq:MultiscaleVq",
 )
 
-CARDS = [VQ, MULTISCALE]
+
+class KlVaeConfig(CoderConfig):
+    """Stable Diffusion's autoencoder by default; `with: mar` is MAR's KL-16. A config.json overrides the sizes."""
+
+    resolution: int = option(512, low=1, doc="side in pixels that pictures are made to have")
+    multipliers: list[int] = option([1, 2, 4, 4], doc="channels of each level over `channels`; a level halves")
+    latent: int | None = option(None, low=1, doc="latent channels (the checkpoint's own, else 4)")
+    attention: list[int] = option([], doc="the encoder's levels with attention, by their side at `nominal` pixels")
+    decoder_attention: list[int] = option([], doc="the decoder's")
+    nominal: int = option(256, low=1, doc="the resolution that levels are counted from")
+    scale: float = option(0.18215, doc="what latents are multiplied by, for unit variance")
+    shift: float = option(0.0, doc="what is taken from them before")
+    sample: bool = option(False, doc="draw the latent from the posterior instead of taking its mean")
+    kl: float = option(1e-6, low=0, doc="training: weight of the divergence")
+    reconstruction: str = option("l1", choices=("l1", "l2"), doc="training: how pictures are compared")
+
+
+def kl_calls(config: Any, facts: Any) -> dict[str, Call]:
+    channels = facts.known("latent") or config.latent or var("latent", 4)
+
+    def latent(doc: str, space: str | None = None) -> Port:
+        return Port("latent", "C H W", C=channels, space=space, doc=doc)
+
+    scaled = latent("of about unit variance", "self")
+    return {
+        "encode": Call(
+            takes=picture_port(),
+            gives={"latent": scaled, "mean": latent("unscaled"), "logvar": latent("of the posterior, unscaled")},
+            teach="loss",
+            batching=batching(config),
+        ),
+        "decode": Call(takes={"latent": scaled}, gives=picture_port(),
+                       batching=Batching(max_rows=16, group_by=("shape",))),
+        "loss": Call(
+            takes=picture_port(),
+            gives={
+                "loss": Port("loss", doc="of the picture and the divergence"),
+                "image": Port("image", channels=3, doc="the picture, decoded"),
+                "latent": scaled,
+                "divergence": Port("metric", doc="KL of the posterior from a unit Gaussian, in nats"),
+            },
+            batching=batching(config),
+        ),
+    }  # fmt: skip
+
+
+KL_VAE = card(
+    "tokenizers/kl-vae",
+    role="tokenizer",
+    about="The autoencoders of latent diffusion: Stable Diffusion's, and MAR's with `with: mar`.",
+    source="VAE (Kingma and Welling 2013, arXiv 1312.6114); Rombach et al. 2022, arXiv 2112.10752; "
+    "MAR (Li et al. 2024, arXiv 2406.11838); diffusers AutoencoderKL",
+    config=KlVaeConfig,
+    calls=kl_calls,
+    facts=Facts(
+        latent=[json("latent_channels"), tensor("post_quant_conv.weight"), tensor("decoder.conv_in.weight", axis=1)]
+    ),
+    ignores=("loss.*",),
+    tiny={**TINY, "latent": 4},
+    presets={"mar": {"resolution": 256, "multipliers": [1, 1, 2, 2, 4], "latent": 16, "attention": [16],
+                     "scale": 0.2325}},
+    impl="anyany_tokenizers.kl_vae:KlVae",
+)  # fmt: skip
+
+CARDS = [VQ, MULTISCALE, KL_VAE]
