@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from anyany_tokenizers import parity_multiscale
+from anyany_tokenizers import parity_multiscale, parity_seed
 from anyany_tokenizers.codebooks import DebiasedCodebook, EmaCodebook, GradientCodebook, Quantised, perplexity
 from anyany_tokenizers.vq import flat
 
@@ -202,12 +202,14 @@ CASES = {
     ("vqvae", "ema_lucidrains"): lucidrains,
     ("vqvae", "ema_sonnet"): sonnet,
     **parity_multiscale.CASES,
+    **parity_seed.CASES,
     ("mar", "klvae"): klvae,
 }
-LAYOUTS = {"vqvae": vq_layout}
+LAYOUTS = {"vqvae": vq_layout, **parity_seed.LAYOUTS}
 TOLERANCES: dict[tuple[str, str], dict[str, Any]] = {
     ("vqvae", "vqgan_vqmodel"): {"*": 2e-5},
     ("vqvae", "diffusers_vqmodel"): {"*": 2e-5},
     **parity_multiscale.TOLERANCES,
+    **parity_seed.TOLERANCES,
     ("mar", "klvae"): {"*": 2e-5},
 }
