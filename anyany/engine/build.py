@@ -6,9 +6,10 @@ Source: DESIGN section 6 (loading).
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -59,7 +60,7 @@ class Bound:
 class Components:
     """The components of one graph, each built once. `reach` says where weights may come from.
 
-    device: what "auto" means (None: CUDA where present). overrides: ready-made components by owner, for tests.
+    device: what "auto" means (None: CUDA where present). overrides: ready-made components by owner (`Built`, or bare).
     """
 
     def __init__(self, graph: Graph, *, reach: Any = None, device: str | None = None,
@@ -72,7 +73,8 @@ class Components:
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         for owner, component in (overrides or {}).items():
-            self._built[owner] = Built(component, torch.device("cpu"), torch.float32, 0)
+            bare = not isinstance(component, Built)
+            self._built[owner] = Built(component, torch.device("cpu"), torch.float32, 0) if bare else component
 
     def reach(self) -> Any:
         """Where weights may come from: plugins' folders, the lock beside the spec, the hub."""
@@ -211,16 +213,26 @@ def _construct(kind: type[Any], node: Node, build: Build) -> Any:
     on_meta = node.card.weights and node.weights and getattr(kind, "meta_safe", True)
     if not on_meta or not issubclass(kind, torch.nn.Module):
         return kind(node.config, build)
-    with torch.device("meta"):
+    with _meta():
         return kind(node.config, build)
+
+
+@contextlib.contextmanager
+def _meta() -> Iterator[None]:
+    """Tensors are made on meta; not the one that torchaudio makes when imported, which much of transformers does."""
+    import torchaudio.compliance.kaldi  # noqa: F401
+
+    with torch.device("meta"):
+        yield
 
 
 def build_on_meta(node: Node, place: torch.device, dtype: torch.dtype, assets: Assets | None = None) -> Any:
     """The component's structure on meta, without any weights; for counting."""
     build = Build(node=node.name, sizes=node.sizes, facts=node.facts, assets=assets or Assets(None), device=place,
                   dtype=dtype)  # fmt: skip
-    with torch.device("meta"):
-        return implementation(node)(node.config, build)
+    kind = implementation(node)
+    with _meta():
+        return kind(node.config, build)
 
 
 def parse_weights(node: Node) -> tuple[Any, ...]:

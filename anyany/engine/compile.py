@@ -6,7 +6,7 @@ A step knows its stack, its ports and where its results go. Source: SEMANTICS of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anyany.api.v1 import Call
@@ -136,8 +136,19 @@ class Compiler:
         """The reader of decoded values where the source comes from outside; others are values already."""
         if not from_outside(source) or kind == "message":
             return reader
-        key = ("decode", reader, kind, tuple(sorted(facets.items(), key=str)))
+        if isinstance(reader, BracketList) and len({entry.kind for entry in reader.entries}) > 1:
+            assert isinstance(source, Bracket)
+            return self._share(("decode each", reader, _words(facets)), lambda: self._each(reader, source, facets))
+        key = ("decode", reader, kind, _words(facets))
         return self._share(key, lambda: Decode(reader, kind, facets))
+
+    def _each(self, bracket: BracketList, source: Bracket, facets: Mapping[str, Any]) -> Reader:
+        """A bracket of several kinds, each entry decoded as what it is."""
+        entries = [
+            replace(plan, reader=self.decoded(plan.reader, entry.source, plan.kind, facets))
+            for plan, entry in zip(bracket.entries, source.entries)
+        ]
+        return BracketList(entries, bracket.list_id, bracket.stack)
 
     def _bracket(self, source: Bracket, flow: Flow) -> Reader:
         entries = []
@@ -239,6 +250,10 @@ class Compiler:
         for name in nodes:
             inputs |= self.step(self.graph.nodes[name]).inputs if self.graph.nodes[name].runs else set()
         return frozenset(nodes), frozenset(inputs)
+
+
+def _words(facets: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(sorted(facets.items(), key=str))
 
 
 def leaves(source: Source) -> list[tuple[str, str]]:

@@ -31,7 +31,10 @@ _PART_KINDS = ("text", "image", "audio", "video", *REGION_KINDS)
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """One output to be made: `listed` outputs are lists of `kind` picked out of a message."""
+    """One output to be made: `listed` outputs are lists of `kind` picked out of a message.
+
+    among: all kinds that its values may be of, where a list holds several; `kind` is the first.
+    """
 
     name: str
     reader: Reader
@@ -39,6 +42,15 @@ class Wanted:
     stack: Stack
     listed: bool = False
     kinds: tuple[str, ...] = ()
+    among: tuple[str, ...] = ()
+
+    def kind_of(self, value: Any) -> str:
+        """The kind of one value: where several are possible, the one that its type tells."""
+        if len(self.among) < 2:
+            return self.kind
+        told = {"Audio": "audio", "Video": "video", "Message": "message", "str": "text"}.get(type(value).__name__)
+        others = [kind for kind in self.among if kind not in ("audio", "video", "message", "text")]
+        return told if told in self.among else (others or [self.kind])[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +154,7 @@ def _output(compiler: Compiler, output: GraphOutput, kinds: tuple[str, ...]) -> 
     kind = flow.kinds[0]
     if not kinds:
         reader = compiler.decoded(compiler.reader(source, flow), source, kind, {})
-        return Wanted(output.name, reader, kind, flow.stack), leaves(source)
+        return Wanted(output.name, reader, kind, flow.stack, among=flow.kinds), leaves(source)
     if isinstance(source, Fill):
         needed = leaves(source.reply)
         for k in kinds:
@@ -251,6 +263,9 @@ def _fetches_of(reader: Reader) -> Iterator[Fetch]:
         if isinstance(reader.inner, Slot) and not reader.inner.name[0]:
             for kind in sorted(reader.kinds - {"text"}):
                 yield Fetch(reader.inner.name[1], kind, kind, {})
+    elif isinstance(reader, BracketList):  # of several kinds
+        for entry in reader.entries:
+            yield from _fetches_of(entry.reader)
     elif isinstance(reader, Decode):
         for name, select in _inputs_of(reader.inner):
             yield Fetch(name, select, reader.kind, reader.facets)

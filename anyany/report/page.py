@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from anyany.engine.items import Result
-from anyany.engine.plan import Plan
+from anyany.engine.plan import Plan, Wanted
 from anyany.report.runlog import RunLog
 from anyany.report.table import HEAD
 
@@ -44,7 +44,7 @@ class Page:
             outputs.append(f'<p class="failed">{escape(str(told["error"]))}</p>')
         for name, value in result.outputs.items() if told["status"] == "ok" else ():
             wanted = self.plan.outputs[name]
-            outputs.append(_named(name, _shown(wanted.kind, value, len(wanted.stack) + wanted.listed)))
+            outputs.append(_named(name, _shown(wanted, value, len(wanted.stack) + wanted.listed)))
         seconds = f"{told['seconds']:.2f} s"
         name = escape(result.item, True)
         head = f'<h3 id="{name}">{name} <small>{told["status"]}, {seconds}</small></h3>'
@@ -88,15 +88,16 @@ def _named(name: str, html: str) -> str:
     return f'<div class="name">{escape(name)}</div>{html}'
 
 
-def _shown(kind: str, value: Any, deep: int) -> str:
+def _shown(told: str | Wanted, value: Any, deep: int) -> str:
+    """A value of a kind, or of an output, as HTML."""
     if value is None:
         return "<p>–</p>"
     if deep and isinstance(value, list):
-        return "".join(_shown(kind, v, deep - 1) for v in value[:24]) or "<p>(an empty list)</p>"
+        return "".join(_shown(told, v, deep - 1) for v in value[:24]) or "<p>(an empty list)</p>"
     from anyany import media
 
     try:
-        return media.preview(kind, value)
+        return media.preview(told if isinstance(told, str) else told.kind_of(value), value)
     except Exception as error:  # a plugin's own preview may raise anything; the run goes on
         return f'<p class="failed">cannot be shown: {escape(str(error))}</p>'
 

@@ -37,7 +37,9 @@ class Writer:
         self.folder, self.wanted = os.path.abspath(folder), wanted
 
     def write(self, result: Result) -> dict[str, Any]:
-        """{"item", "status", "outputs", "error", "seconds"}; a result that cannot be written has failed (E609)."""
+        """{"item", "status", "outputs", "error", "seconds"}, and "notes" where there are any; a result that cannot be
+        written has failed (E609).
+        """
         outputs: dict[str, Any] = {}
         error = result.error
         if error is None:
@@ -61,21 +63,23 @@ class Writer:
             "outputs": {} if error else outputs,
             "error": str(error) if error else None,
             "seconds": round(result.seconds, 4),
+            **({"notes": list(result.notes)} if result.notes else {}),
         }
 
     def _output(self, wanted: Wanted, value: Any, stem: str) -> dict[str, Any] | None:
         deep = len(wanted.stack) + (1 if wanted.listed else 0)
-        return self._value(wanted.kind, value, stem, deep)
+        return self._value(wanted, value, stem, deep)
 
-    def _value(self, kind: str, value: Any, stem: str, deep: int) -> dict[str, Any] | None:
+    def _value(self, wanted: Wanted, value: Any, stem: str, deep: int) -> dict[str, Any] | None:
         if value is None:
             return None
         if deep:
             os.makedirs(stem, exist_ok=True)
-            items = [self._value(kind, v, os.path.join(stem, str(i)), deep - 1) for i, v in enumerate(value)]
-            return {"kind": kind, "items": items}
+            items = [self._value(wanted, v, os.path.join(stem, str(i)), deep - 1) for i, v in enumerate(value)]
+            return {"kind": wanted.kind, "items": items}
         from anyany import media
 
+        kind = wanted.kind_of(value)
         own = plugin_function(kind, "save")
         path = os.path.abspath(media.save(kind, value, stem) if own is None else own(value, stem))
         if kind == "text":

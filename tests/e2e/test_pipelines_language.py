@@ -16,7 +16,7 @@ from anyany.spec.check import check_file
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "examples/scene-seen-1.png"
-PROMPT = f"{{file:{PICTURE}}} a circle. {{file:{PICTURE}}} And this?"
+PROMPT = [PICTURE, " a circle. ", PICTURE, " And this?"]
 GIVEN: dict[str, dict[str, Any]] = {
     "blip2": {"photo": str(PICTURE)},
     "flamingo": {"prompt": PROMPT},
