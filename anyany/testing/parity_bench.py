@@ -69,23 +69,27 @@ class Pack:
         return self._claims.left
 
     def component(
-        self, card: str, options: Mapping[str, Any] | str, *, prefix: str = "", call: str | None = None,
+        self, card: str, options: Mapping[str, Any] | str, *, prefix: str | Sequence[str] = "", call: str | None = None,
         sizes: Mapping[str, int] | None = None, leave: Sequence[str] = (), extra: Mapping[str, Any] | None = None,
         assets: Mapping[str, str] | None = None,
     ) -> Built:  # fmt: skip
         """The component `card` with the pack's weights under `prefix`, through its own loading, strictly.
+
+        Several prefixes are as many sources, as in a spec's list of weights (and take no leave, extra or assets).
 
         leave: globs over names (without the prefix) that belong to other components. extra: tensors that the pack
         leaves out, because they cannot change its outputs. assets: texts of files beside the weights (config.json).
         call: the call to bind (default: the first).
         """
         made = _bench(card, options, sizes or {})
-        names = self._claims.take(prefix, leave)
+        prefixes = (prefix,) if isinstance(prefix, str) else tuple(prefix)
+        names = [self._claims.take(p, leave) for p in prefixes]
         if leave or extra or assets:
-            source = f"file:{self._copy(prefix, names, extra or {}, assets or {})}"
+            assert len(prefixes) == 1, "one source can be copied, not several"
+            sources = [f"file:{self._copy(prefixes[0], names[0], extra or {}, assets or {})}"]
         else:
-            source = f"file:{self.file.path.resolve()}#weights/{prefix}"
-        node = made.node(call or next(iter(made.calls)), (source,), Placement(device="cpu", dtype="float32"))
+            sources = [f"file:{self.file.path.resolve()}#weights/{p}" for p in prefixes]
+        node = made.node(call or next(iter(made.calls)), sources, Placement(device="cpu", dtype="float32"))
         return build_component(node)
 
     def plain(self, card: str, options: Mapping[str, Any] | str) -> Built:

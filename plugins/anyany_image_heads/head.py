@@ -169,7 +169,8 @@ class Head(Component):
             for name, values in self.draw(batch).items():
                 for row, value in zip(rows, values):
                     found.setdefault(name, [None] * len(steps))[row] = value
-        return {name: ctx.rows(torch.stack(values)) for name, values in found.items()}
+        alike = {name: len({v.shape for v in values}) == 1 for name, values in found.items()}
+        return {name: ctx.rows(torch.stack(v) if alike[name] else v) for name, v in found.items()}
 
     def draw(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Outputs by name, [R,...] each."""

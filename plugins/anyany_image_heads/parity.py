@@ -5,8 +5,8 @@ Tables: CASES, LAYOUTS, TOLERANCES.
 
 from __future__ import annotations
 
-from anyany_image_heads import parity_gaussian, parity_mar
+from anyany_image_heads import parity_gaussian, parity_mar, parity_var
 
-CASES = {**parity_gaussian.CASES, **parity_mar.CASES}
-LAYOUTS = {**parity_gaussian.LAYOUTS, **parity_mar.LAYOUTS}
-TOLERANCES = {**parity_gaussian.TOLERANCES, **parity_mar.TOLERANCES}
+CASES = {**parity_gaussian.CASES, **parity_mar.CASES, **parity_var.CASES}
+LAYOUTS = {**parity_gaussian.LAYOUTS, **parity_mar.LAYOUTS, **parity_var.LAYOUTS}
+TOLERANCES = {**parity_gaussian.TOLERANCES, **parity_mar.TOLERANCES, **parity_var.TOLERANCES}
