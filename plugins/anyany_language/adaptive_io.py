@@ -61,11 +61,12 @@ class TiedHead(nn.Module):
         tied: nn.Module = TiedLinear(words)
         wide = words.shape[1]
         self.word_proj = tied if wide == dim else nn.Sequential(nn.Linear(dim, wide, bias=False), tied)
-        self.class_proj = nn.Linear(dim, classes, bias=False)
+        self.class_proj = nn.Linear(dim, classes, bias=False) if classes else None  # one band: no other to name
         self._float_tensor = nn.Buffer(torch.zeros(1))
 
     def forward(self, x_TD: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.word_proj(x_TD), self.class_proj(x_TD)], -1)
+        words = self.word_proj(x_TD)
+        return words if self.class_proj is None else torch.cat([words, self.class_proj(x_TD)], -1)
 
 
 class AdaptiveSoftmax(nn.Module):

@@ -156,7 +156,8 @@ class GatedXattnLm(CausalLm):
         media = [v for port, rows in given.items() if port != "message" for v in rows.list()]
         words, device = 64 + len(media), self.model.device
         seen = self.seen([(media, [1] * words)], words, left=False)
-        inputs = {"inputs_embeds": torch.empty(1, words, self.model.get_input_embeddings().embedding_dim, device=device),
+        width = self.model.get_input_embeddings().embedding_dim
+        inputs = {"inputs_embeds": torch.empty(1, words, width, device=device),
                   "attention_mask": torch.empty(1, 1, words, words, device=device),
                   "position_ids": torch.empty(1, words, dtype=torch.int64, device=device)}  # fmt: skip
 

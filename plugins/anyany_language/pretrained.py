@@ -88,7 +88,10 @@ def tokenizer_of(assets: Assets) -> Any:
         return AutoTokenizer.from_pretrained(str(assets.folder), local_files_only=True)
     path = assets.path("tokenizer.json")
     if path is not None:
-        return PreTrainedTokenizerFast(tokenizer_file=str(path))
+        bare = PreTrainedTokenizerFast(tokenizer_file=str(path))
+        known = bare.get_vocab()
+        bare.add_special_tokens({k: t for k, t in (("pad_token", PAD), ("eos_token", END)) if t in known})
+        return bare  # what `anyany_language.bpe` writes says its marks by their names
     if assets.folder is not None and assets.json("config.json") is not None:
         raise ValueError(f"no tokenizer.json beside the weights in {assets.folder}")
     return _bytes()

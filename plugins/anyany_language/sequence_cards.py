@@ -1,6 +1,6 @@
-"""Cards of sequence components: Mamba's block, BEiT-3, adaptive input and softmax. Torch-free.
+"""Cards of sequence components: Mamba's block, BEiT-3, adaptive input and softmax, and a model around them.
 
-Implementations: `mamba_block.py`, `multiway.py`, `adaptive_io.py`.
+Torch-free. Implementations: `mamba_block.py`, `multiway.py`, `adaptive_io.py`, `adaptive_lm.py`.
 """
 
 from __future__ import annotations
@@ -133,4 +133,61 @@ ADAPTIVE_IO = card(
     impl="anyany_language.adaptive_io:AdaptiveIo",
 )
 
-CARDS = [MAMBA_BLOCK, MULTIWAY, ADAPTIVE_IO]
+
+class AdaptiveLmConfig(Config):
+    """A causal language model of few parameters for many words; the defaults are those of the WikiText-103 model."""
+
+    vocab: int | None = option(267744, low=2, doc="words, sorted by frequency (none: as many as the tokenizer has)")
+    cutoffs: tuple[int, ...] = option((20000, 60000), doc="where a new band of rarer words begins; none: one band")
+    factor: float = option(4.0, low=1.0, doc="by how much each band is narrower than the one before")
+    width: int = option(1024, low=2, doc="features a position")
+    layers: int = option(16, low=1, doc="blocks")
+    heads: int = option(8, low=1, doc="attention heads a block")
+    mlp: int | None = option(None, low=1, doc="feed-forward width (4 x width)")
+    context: int = option(3072, low=8, doc="longest sequence in tokens")
+    attention: tuple[str, ...] = option(
+        ("dense",), doc="dense, local, strided or fixed, block by block in turn: [dense, local] is GPT-3's"
+    )
+    stride: int = option(128, low=1, doc="positions that `local` sees, steps of `strided`, blocks of `fixed`")
+    summary: int = option(8, low=1, doc="last positions of a block that `fixed` shows to all later ones")
+    inputs: tuple[str, ...] = option(("image", "audio", "video"), doc="kinds whose features stand at their places")
+    template: str = option("auto", choices=("auto", "plain", "chatml"), doc="chat template, as of causal-lm")
+    system: str = option("", per_item=True, doc="system prompt put before the message")
+    max_new_tokens: int = option(256, per_item=True, low=1, doc="longest reply in tokens")
+    temperature: float = option(0.0, per_item=True, low=0.0, doc="0 is greedy")
+    top_k: int = option(0, per_item=True, low=0, doc="sample among the k likeliest (0: all)")
+    top_p: float = option(1.0, per_item=True, low=0.0, high=1.0, doc="sample within this probability mass")
+
+
+def adaptive_lm_calls(config: Any, facts: Any) -> dict[str, Call]:
+    takes = {"message": Port("message", doc="text with media at their places; turns make a conversation")}
+    for kind in config.inputs:
+        takes[kind] = Port(
+            "features|embedding?", "... D", D=config.width, per="message", doc=f"features at each {kind}"
+        )
+    target = {"target": Port("message", doc="the reply to be learned")}
+    return {
+        "generate": Call(
+            takes=takes,
+            gives={"reply": Port("message", doc="the reply"), "text": Port("text", doc="its text")},
+            teach="learn",
+            batching=Batching(max_rows=32, cost="length"),
+        ),
+        "learn": Call(takes={**takes, **target}, gives={"loss": Port("loss", doc="mean over the target's tokens")}),
+    }
+
+
+ADAPTIVE_LM = card(
+    "language/adaptive-lm",
+    role="backbone",
+    about="A causal language model with adaptive input and softmax, and dense, local, strided or fixed attention.",
+    source="Baevski and Auli 2019, arXiv 1809.10853; Child et al. 2019, arXiv 1904.10509; GPT-3, arXiv 2005.14165",
+    config=AdaptiveLmConfig,
+    calls=adaptive_lm_calls,
+    ignores=("*version", "*_float_tensor"),
+    tiny={"vocab": 258, "cutoffs": (64, 160), "factor": 2.0, "width": 32, "layers": 2, "heads": 2, "context": 512,
+          "attention": ("dense", "local"), "stride": 8, "summary": 2, "max_new_tokens": 12},
+    impl="anyany_language.adaptive_lm:AdaptiveLm",
+)  # fmt: skip
+
+CARDS = [MAMBA_BLOCK, MULTIWAY, ADAPTIVE_IO, ADAPTIVE_LM]

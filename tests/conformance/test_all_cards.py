@@ -16,10 +16,24 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "language/causal-lm": [
         {},
         {"options": {"preset": "tiny", "signals": {"image": 2, "audio": 1}}},
+        {
+            "options": {
+                "preset": "tiny",
+                "signals": {"audio": 2},
+                "signal_state": "sum",
+                "signal_separator": " ",
+                "codebooks": {"image": {"codes": 16, "length": 4}, "video": {"codes": 8, "length": [2, 6], "turns": 2}},
+            }
+        },
     ],
     "adapters/qformer": [{}, {"options": {"preset": "tiny", "text": True, "project": False}}],
     "adapters/resampler": [{}, {"options": {"preset": "tiny", "project": True}}],
     "adapters/signal-projection": [{}, {"options": {"preset": "tiny", "mode": "qformer"}}],
+    "language/adaptive-lm": [
+        {},
+        {"options": {"preset": "tiny", "attention": ["local", "strided"]}},
+        {"options": {"preset": "tiny", "attention": ["fixed"], "cutoffs": []}},
+    ],
     "language/adaptive-io": [{}, {"options": {"preset": "tiny", "layout": "torch", "tie": False}}],
     "language/multiway": [
         {"options": {"preset": "tiny", "head": head}}

@@ -26,6 +26,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "whisper": {},
     "mamba": {"prompt": "Once upon a time"},
     "gpt": {"prompt": "Once upon a time"},
+    "gpt-adaptive": {"prompt": "Once upon a time"},
     "bert": {"text": "The sky is [MASK]."},
     "beit3": {"photo": str(PICTURE), "ask": "What is red?"},
     "t5": {"prompt": "translate English to German: a circle"},

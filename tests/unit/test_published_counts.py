@@ -49,6 +49,7 @@ WITHIN: dict[str, tuple[str, dict[str, Any], float]] = {
     "GPT-2 medium": ("language/causal-lm", gpt2(1024, 24, 16), 355 * MILLION),
     "GPT-2 large": ("language/causal-lm", gpt2(1280, 36, 20), 774 * MILLION),
     "GPT-2 XL": ("language/causal-lm", gpt2(1600, 48, 25), 1558 * MILLION),
+    "WikiText-103, adaptive": ("language/adaptive-lm", {}, 247 * MILLION),
     "ViT-B/16": ("vision/vit", {"classes": 1000}, 86 * MILLION),
     "ViT-L/16": ("vision/vit", {"preset": "large", "classes": 1000}, 307 * MILLION),
     "ViT-H/14": ("vision/vit", {"preset": "huge", "classes": 1000}, 632 * MILLION),
