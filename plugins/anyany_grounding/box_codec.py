@@ -6,6 +6,7 @@ picture padded to a square. Suffixes: N boxes, D width of the language model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Rows
+from anyany_grounding import examples
 from anyany_grounding.coordinates import picture_of, size_of, to_fractions, to_pixels
 
 
@@ -73,6 +75,17 @@ class BoxCodec(Component):
             goal = to_fractions(wanted.to(states.device), size_of(picture), self.config.pad).to(states.dtype)
             losses.append(self.loss(states, goal) + self.round_trip(goal))
         return {"loss": ctx.rows(torch.stack(losses))}
+
+    def example_rows(self, call: str, rows: Sequence[int], making: Any) -> dict[str, Rows]:
+        """Rows for tests: pictures of unlike shapes, as many boxes as states."""
+        pictures, counts = [examples.picture(row) for row in rows], [1 + row % 3 for row in rows]
+        boxes = Rows([examples.boxes(p, n, row) for p, n, row in zip(pictures, counts, rows)])
+        if call == "encode":
+            return examples.fed({"boxes": boxes, "image": Rows(pictures)}, making, ("image",))
+        width = self.loc_decoder[0].in_features
+        states = Rows([examples.states(n, width, row) for n, row in zip(counts, rows)])
+        given = {"features": states, "image": Rows(pictures)}
+        return {**given, "target": boxes} if call == "learn" else given
 
     # losses ------------------------------------------------------------------------------------------------------
     def loss(self, states_ND: torch.Tensor, goal_N4: torch.Tensor, weight_N: torch.Tensor | None = None) -> Any:

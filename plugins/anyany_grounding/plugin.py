@@ -18,8 +18,11 @@ REGIONS = "boxes|points|mask"
 class BoxTextConfig(Config):
     """How coordinates are written; the defaults are Shikra's."""
 
-    form: str = option("shikra", choices=("shikra", "parentheses", "tokens", "ferret"),
-                       doc="[0.1,0.2,0.3,0.4], the same in (), location tokens, or Ferret's [100, 200, 300, 400]")  # fmt: skip
+    form: str = option(
+        "shikra",
+        choices=("shikra", "parentheses", "tokens", "ferret"),
+        doc="[0.1,0.2,0.3,0.4], the same in (), location tokens, or Ferret's [100, 200, 300, 400]",
+    )
     pad: bool = option(True, doc="fractions are of the picture padded to a square, as Shikra sees it; else of itself")
     digits: int = option(3, low=1, high=8, doc="decimals written")
     bins: int = option(1001, low=2, doc="location tokens of `form: tokens`")

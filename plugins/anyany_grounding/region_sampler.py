@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from anyany.api.torch import Build, Component, Context, OnImage, Rows
+from anyany_grounding import examples
 from anyany_grounding.coordinates import picture_of
 from anyany_grounding.regions import Region, regions_of
 
@@ -76,6 +77,7 @@ class RegionSampler(Component):
         super().__init__(config, build)
         width, wide = self._width("inputs"), self._width("outputs")
         self.points, self.keep, self.neighbours = config.points, config.keep, config.neighbours
+        _check(config)
         if config.how == "average":
             self.region_fea_adapter = nn.Linear(width, wide)
             return
@@ -129,7 +131,7 @@ class RegionSampler(Component):
         maps = [[_square(f) for f in group] for group in features.groups()]
         pictures = images.groups() if images is not None else [[] for _ in maps]
         groups = regions.groups()
-        draws = [ctx.uniform((self.points + len(self.keep),), step=i) for i in range(_most(groups, pictures))]
+        draws = [ctx.uniform((self.points + len(self.keep),), step=i) for i in range(_most(groups))]
         out: list[list[torch.Tensor]] = []
         for row, group in enumerate(groups):
             used, found = 0, []
@@ -141,6 +143,34 @@ class RegionSampler(Component):
                 found.append(self._one(pieces, _map_of(value, maps[row]), numbers))
             out.append(found)
         return {"features": ctx.lists(out)}
+
+    def example_rows(self, call: str, rows: Sequence[int], making: Any) -> dict[str, Rows]:
+        """Rows for tests: regions of each kind in turn, on one or two pictures."""
+        regions, maps, held, seen = [], [], [], []
+        for row in rows:
+            pictures = [examples.picture(row + i) for i in range(1 + row % 2)]
+            of = len(pictures) - 1
+            found = [examples.boxes(pictures[of], 1 + row % 3, row, of), examples.boxes(pictures[0], 2, row + 7, 0)]
+            regions += found[: 1 + row % 2]
+            held.append(1 + row % 2)
+            seen.append(len(pictures))
+            maps += [examples.states((3 + row % 2) ** 2, self._width("inputs"), row * 10 + i) for i in range(seen[-1])]
+        return {"regions": Rows(regions, counts=held), "features": Rows(maps, counts=seen)}
+
+    def one_pass(self, given: Any) -> Any:
+        """For counting: one region of a picture of 24 x 24 patches."""
+
+        def run() -> None:
+            """1 region"""
+            map_GGC = torch.empty(24, 24, self._width("inputs"), device="meta")
+            xy_RP2 = torch.empty(1, self.points, 2, device="meta")
+            if self.config.how == "average":
+                self.averaged(map_GGC, xy_RP2[0])
+                return
+            starts = [torch.empty(1, dtype=torch.int64, device="meta") for _ in self.keep]
+            self.vectors(self.point_features(map_GGC, xy_RP2), xy_RP2, starts)
+
+        return run
 
     def _one(self, pieces: Sequence[Region], map_GGC: torch.Tensor, draws: Sequence[torch.Tensor]) -> torch.Tensor:
         """[n,E] of the pieces of one region. Each is taken by itself, so that no other can change it."""
@@ -160,7 +190,16 @@ class RegionSampler(Component):
         return torch.stack(found)
 
 
-def _most(groups: Sequence[Sequence[Any]], pictures: Sequence[Sequence[Any]]) -> int:
+def _check(config: Any) -> None:
+    """Raises ValueError for stages that keep or gather more points than there are."""
+    if len(config.keep) != len(config.neighbours) or not config.keep:
+        raise ValueError(f"`keep` names {len(config.keep)} stages, `neighbours` {len(config.neighbours)}")
+    for have, keep, near in zip((config.points, *config.keep), config.keep, config.neighbours):
+        if not 0 < keep <= have or not 0 < near <= have:
+            raise ValueError(f"a stage of {have} points cannot keep {keep} and gather {near} neighbours")
+
+
+def _most(groups: Sequence[Sequence[Any]]) -> int:
     """The largest number of single regions in a row: a mask is one, boxes and points are as many as they hold."""
     return max((sum(1 if v.dtype == torch.bool else len(v) for v in g) for g in groups), default=0)
 

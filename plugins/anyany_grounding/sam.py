@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from anyany.api.torch import Build, Component, Context, OnImage, Rows, load_strict, on_image, to_uint8
+from anyany_grounding import examples
 from anyany_grounding.coordinates import Size, size_of
 from anyany_grounding.sam_layout import LEFT, as_transformers, sizes_of
 
@@ -130,6 +131,33 @@ class Sam(Component):
             raise ValueError(f"prompt tokens and boxes belong together one by one, but there are {told}")
         count = max(len(t) for t in tokens)
         return torch.cat([t.expand(count, -1, -1) for t in tokens], 1)
+
+    def example_rows(self, call: str, rows: Sequence[int], making: Any) -> dict[str, Rows]:
+        """Rows for tests: pictures of unlike shapes, with boxes and as many prompt tokens, and points."""
+        pictures, counts = [examples.picture(row) for row in rows], [1 + row % 3 for row in rows]
+        if call == "encode":
+            return {"image": Rows(pictures)}
+        width = self.prompt_encoder.hidden_size
+        given = {
+            "features": Rows(torch.stack([examples.states(self.grid**2, width, row) for row in rows])),
+            "image": Rows(pictures),
+            "prompt": Rows([examples.states(n, self.config.tokens * width, row) for n, row in zip(counts, rows)]),
+            "box": Rows([examples.boxes(p, n, row) for p, n, row in zip(pictures, counts, rows)]),
+            "points": Rows([examples.points(p, 2, row) for p, row in zip(pictures, rows)]),
+        }
+        kept = examples.fed(given, making, ("prompt", "box", "points"))
+        return kept if len(kept) > 2 else {**kept, "box": given["box"]}
+
+    def probe(self, call: str) -> Any:
+        """For counting: one picture, or one mask by prompt tokens and a box."""
+        width = self.prompt_encoder.hidden_size
+
+        def run() -> None:
+            map_1DGG = torch.empty(1, width, self.grid, self.grid, device="meta")
+            self.logits(map_1DGG, torch.empty(1, self.config.tokens + 2, width, device="meta"))
+
+        run.__doc__ = "1 mask"
+        return run if call == "segment" else None
 
     def placed(self, region: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
         """Boxes or points [N,2k] in pixels of a picture, as pixels of the input."""
