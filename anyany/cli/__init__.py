@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("anyany.cli.schema_cmd", "write the JSON schema of specs for your editor"),
     "explain": ("anyany.cli.explain_cmd", "explain an error code, such as E021"),
     "new": ("anyany.cli.new_cmd", "write a working plugin package or a first pipeline"),
+    "train": ("anyany.cli.train_cmd", "train the stages of a spec"),
     "replay": ("anyany.cli.replay_cmd", "run an item of an earlier run again and compare"),
 }
 DONE, WRONG_CALL, ENVIRONMENT, INTERRUPTED, CLOSED_PIPE = 0, 2, 3, 130, 141

@@ -33,7 +33,10 @@ class Runner:
     """Runs a plan. One thread runs it at a time; components are shared between runners through `components`.
 
     emit: called with (item, node, text) as text streams. stop: polled by long loops; true ends the run.
+    mode: what the steps run under.
     """
+
+    mode: Callable[[], Any] = staticmethod(torch.inference_mode)
 
     def __init__(self, plan: Plan, components: Any, *, seed: int = 0, recorder: Recorder | None = None,
                  emit: Callable[[str, str, str], None] | None = None,
@@ -59,7 +62,7 @@ class Runner:
         """Run some items together; one result each, in order."""
         start = perf_counter()
         state = State([i.id for i in items], self.seed, (cache or MediaCache()).value)
-        with torch.inference_mode():
+        with self.mode():
             fill_inputs(state, self.plan.inputs, items)
             for check in self.plan.checks.get("", ()):
                 check_taken(state, check)
@@ -69,18 +72,24 @@ class Runner:
                 self._step(state, step)
             found = self._outputs(state)
         for (node, text), count in state.notes.items():
-            notes = self.watcher.node(node).notes
-            notes[text] = notes.get(text, 0) + count
+            self._note(node, text, count)
+        for node, text in (n for told in state.told.values() for n in told):
+            self._note(node, text, 1)
         share = (perf_counter() - start) / max(1, len(items))
         results = []
         for n, item in enumerate(items):
             error = state.errors.get(n)
             outputs = {} if error else {name: values.get(n) for name, values in found.items()}
             results.append(Result(item=item.id, status="failed" if error else "ok", outputs=outputs, error=error,
-                                  seconds=share, source=item))  # fmt: skip
+                                  seconds=share, source=item,
+                                  notes=tuple(f"{node}: {text}" for node, text in state.told.get(n, ()))))  # fmt: skip
             if error is not None and error.node:
                 self.watcher.node(error.node).failed += 1
         return results
+
+    def _note(self, node: str, text: str, count: int) -> None:
+        notes = self.watcher.node(node).notes
+        notes[text] = notes.get(text, 0) + count
 
     def _step(self, state: State, step: Step) -> None:
         if state.defaulted is not None and step.inputs <= self.plan.defaulted:

@@ -101,6 +101,47 @@ TRAIN = {
         "Its call has no gradient and no `teach` call, or it runs in another process.",
         "Learn another node, or choose a component that can be trained.",
     ),
+    "E707": Entry(
+        "A setting of training is wrong",
+        "Steps, batch, optimiser, schedule and the like are numbers within bounds, or one of a few words.",
+        "Write a value that the message names.",
+    ),
+    "E708": Entry(
+        "The data cannot be used",
+        "The source of a stage gives no records, or a record lacks a field or holds one of another kind. "
+        "The first records are read before the first step.",
+        "Mend the data, or what `data` says of it.",
+    ),
+    "E709": Entry(
+        "`measure` names no metric",
+        "Validation takes means of outputs of kind `metric`.",
+        "Add a node such as metrics/exact-match under `add`, and name it.",
+    ),
+    "E710": Entry(
+        "The folder holds another run",
+        "A run never writes over one that is there, and resumes only what was made with the same settings.",
+        "Use `--resume`, or another `--out`.",
+    ),
+    "E711": Entry(
+        "A loss is no number",
+        "A loss became infinite or not a number; its batch was saved and no further step was taken.",
+        "Look at the saved records, lower the learning rate, or clip the gradient.",
+    ),
+    "E712": Entry(
+        "Every item of a batch failed",
+        "Items that fail are left out of a step, but a step needs some.",
+        "Read the first failure, which the message holds, and mend the data.",
+    ),
+    "E713": Entry(
+        "The node takes no adapters",
+        "LoRA goes onto linear layers; the node has none of the names asked for.",
+        "Name other `targets`, or learn the node whole.",
+    ),
+    "E714": Entry(
+        "No gradient arrives at a learned node",
+        "In the first steps no gradient reached any of its parameters, so it would never change.",
+        "Learn another node: some component between it and the loss computes without gradients.",
+    ),
 }
 
 ENVIRONMENT = {

@@ -51,12 +51,14 @@ class Checked:
     graph:    of the profile asked for (of the spec itself without one); None when there is any error.
     problems: errors and warnings. notes: what is not known yet and only `plan` and `run` need.
     sources:  texts of files in marks that are not on disk, for the renderer.
+    stages:   of training (`anyany.spec.stages.Stage`), where the spec has some.
     """
 
     graph: Graph | None
     problems: list[Problem]
     notes: list[Problem] = field(default_factory=list)
     sources: Mapping[str, str] = field(default_factory=dict)
+    stages: tuple[Any, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -152,10 +154,15 @@ def _check_spec(
             found += _labelled(run(spec, options, folder, name, memo), name, first)
     told = {p.path for p in problems if p.is_error and p.path}  # YAML and shape come first: one mistake, one error
     problems += [p for p in found if p not in problems and p.path not in told]
-    graph = None
+    graph, stages = None, list[Any]()
+    if spec.stages is not None and not any(p.is_error for p in problems):
+        from anyany.spec.stages import check_stages
+
+        stages, wrong = check_stages(first, lambda derived: run(derived, options, folder, profile, memo))
+        problems += wrong
     if not any(p.is_error for p in problems):
         graph = freeze.freeze(first, file)
-    return Checked(graph=graph, problems=problems, notes=notes, sources=sources)
+    return Checked(graph=graph, problems=problems, notes=notes, sources=sources, stages=tuple(stages))
 
 
 def _labelled(check: Check, profile: str, base: Check) -> list[Problem]:

@@ -167,4 +167,6 @@ class RawSpec:
     lost: frozenset[str]
     """Names of inputs and nodes that are written but malformed: edges to them are no new problem."""
     train: Any = None
+    stages: Any = None
+    """`train_raw.RawTrain`, where the spec has a `train:` section."""
     tree: Marked

@@ -77,7 +77,8 @@ class ShapeReader:
             outputs=outputs,
             profiles=profiles,
             lost=frozenset(self.lost),
-            train=self._train(tree),
+            train=None if tree.get("train") is None else to_plain(tree.get("train")),  # type: ignore[arg-type]
+            stages=self._train(tree),
             tree=tree,
         )
 
@@ -168,16 +169,13 @@ class ShapeReader:
             )
 
     def _train(self, tree: Marked) -> Any:
+        """The training section in typed form; its reader is imported only where a spec has one."""
         train = tree.get("train")
         if train is None:
             return None
-        if not isinstance(train.value, dict):
-            self._shape(train, "a mapping", "train", "write `train: {data: …, stages: […]}`")
-            return None
-        stages = train.get("stages")
-        if stages is not None and not isinstance(stages.value, list):
-            self._shape(stages, "a list", "train.stages", "write each stage after a dash")
-        return to_plain(train)
+        from anyany.spec.train_raw import TrainReader
+
+        return TrainReader(self.tell, self._node).read(train)
 
     # inputs ---------------------------------------------------------------------------------------------------------
     def _input(self, name: str, value: Marked, mark: Mark) -> RawInput | None:
@@ -226,8 +224,8 @@ class ShapeReader:
         )
 
     # nodes ----------------------------------------------------------------------------------------------------------
-    def _node(self, name: str, value: Marked, mark: Mark) -> RawNode | None:
-        path = f"nodes.{name}"
+    def _node(self, name: str, value: Marked, mark: Mark, path: str | None = None) -> RawNode | None:
+        path = path or f"nodes.{name}"
         if not isinstance(value.value, dict):
             help = (
                 f"write `{name}: {{use: {value.value}}}`"

@@ -33,6 +33,8 @@ class ConformanceError(AssertionError):
 def _local(subject: Subject) -> None:
     if subject.card.runtime != "torch":
         raise unittest.SkipTest(f"{subject.card.name} runs as a {subject.card.runtime} component")
+    if subject.card.role == "source":
+        raise unittest.SkipTest(f"{subject.card.name} gives what its files hold")
 
 
 # the card -------------------------------------------------------------------------------------------------
@@ -182,6 +184,7 @@ def check_saving(subject: Subject) -> list[str]:
 
     from anyany.testing.harness import run
     from anyany.testing.values_check import difference
+    from anyany.weights.save import checkpoint_of
 
     built = _weighty(subject)
     if not built.component.state_dict():
@@ -197,27 +200,6 @@ def check_saving(subject: Subject) -> list[str]:
             if gap is not None:
                 found.append(f"{name}, after saving and loading: {gap}")
     return found
-
-
-def checkpoint_of(component: Any) -> dict[str, Any]:
-    """The tensors to save, under the names that loading wants: `checkpoint()` where the component has one.
-
-    A component with a `load` of its own and a single part `model` keeps the names of that library's model.
-    """
-    if hasattr(component, "checkpoint"):
-        tensors = component.checkpoint()
-    elif hasattr(component, "load") and [n for n, _ in component.named_children()] == ["model"]:
-        tensors = component.model.state_dict()
-    else:
-        tensors = component.state_dict()
-    seen: set[int] = set()
-    own = {}
-    for name, tensor in tensors.items():
-        if tensor.data_ptr() in seen and tensor.numel():
-            continue  # a tie: the file holds it once
-        seen.add(tensor.data_ptr())
-        own[name] = tensor.detach().contiguous().clone()
-    return own
 
 
 def check_meta(subject: Subject) -> list[str]:
