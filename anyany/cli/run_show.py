@@ -122,6 +122,8 @@ def show_result(told: Mapping[str, Any], *, alone: bool, streamer: Streamer | No
             print(f"{label}{text}")
         for path in paths_in(output):
             print(f"{label}{near(path)}")
+    for text in told.get("notes", ()):
+        print(f"{head}note: {text}", file=sys.stderr)
 
 
 def near(path: str) -> str:

@@ -143,7 +143,7 @@ def _run_simple(host: Host, state: State, step: Step) -> bool:
         start = perf_counter()
         emit = None if host.emit is None else _emitter(host, state, step, keys)
         ctx = Context(node=step.name, call=step.call_name, keys=keys, noise=state.noise, device=ready.device,
-                      dtype=ready.dtype, emit=emit, stop=host.stop)  # fmt: skip
+                      dtype=ready.dtype, emit=emit, stop=host.stop, note=_noter(state, step, keys))  # fmt: skip
         outputs = results.checked(step, ready.method(ctx, **given), len(keys))
     except Cancelled:
         raise
@@ -222,6 +222,10 @@ def _emitter(host: Host, state: State, step: Step, keys: Sequence[Key]) -> Calla
     return lambda row, text: emit(state.ids[keys[row][0]], step.name, text)
 
 
+def _noter(state: State, step: Step, keys: Sequence[Key]) -> Callable[[int, str], None]:
+    return lambda row, text: state.tell(keys[row][0], step.name, text)
+
+
 class _Call:
     """The calls of one step over one chunk."""
 
@@ -278,7 +282,8 @@ class _Call:
             options = [self.state.options[k[0]].get(self.step.name, {}) for k in keys]
         return Context(node=self.step.name, call=self.step.call_name, keys=keys, noise=self.state.noise,
                        device=self.ready.device, dtype=self.ready.dtype, options=options,
-                       emit=_emitter(self.host, self.state, self.step, keys), stop=self.host.stop)  # fmt: skip
+                       emit=_emitter(self.host, self.state, self.step, keys), stop=self.host.stop,
+                       note=_noter(self.state, self.step, keys))  # fmt: skip
 
     def _one(self, batch: list[int]) -> results.Outputs:
         start = perf_counter()

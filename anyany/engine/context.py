@@ -25,15 +25,16 @@ class Context:
     node, call: names for noise and messages.
     """
 
-    __slots__ = ("_emit", "_stop", "call", "device", "dtype", "keys", "node", "noise", "options")
+    __slots__ = ("_emit", "_note", "_stop", "call", "device", "dtype", "keys", "node", "noise", "options")
 
     def __init__(self, *, node: str, call: str, keys: Sequence[tuple[int, ...]], noise: Noise,
                  device: torch.device, dtype: torch.dtype, options: Sequence[Mapping[str, Any]] | None = None,
                  emit: Callable[[int, str], None] | None = None,
-                 stop: Callable[[], bool] | None = None) -> None:  # fmt: skip
+                 stop: Callable[[], bool] | None = None,
+                 note: Callable[[int, str], None] | None = None) -> None:  # fmt: skip
         self.node, self.call, self.keys, self.noise = node, call, keys, noise
         self.device, self.dtype, self.options = device, dtype, options
-        self._emit, self._stop = emit, stop
+        self._emit, self._stop, self._note = emit, stop, note
 
     # results -----------------------------------------------------------------------------------------------------
     def rows(self, data: Any, lengths: Sequence[int] | None = None) -> Rows:
@@ -78,6 +79,11 @@ class Context:
         """Stream a piece of text of row `row` to whoever watches."""
         if self._emit is not None:
             self._emit(row, text)
+
+    def note(self, row: int, text: str) -> None:
+        """Remark something of row `row` that its user should know, though nothing failed; told with its result."""
+        if self._note is not None:
+            self._note(row, text)
 
     @property
     def streaming(self) -> bool:

@@ -32,7 +32,7 @@ class Item:
 class Result:
     """What became of one item. outputs: name -> value (nested lists for lists, None where absent); empty if it failed.
 
-    seconds: its share of the time of the chunk that it ran in.
+    seconds: its share of the time of the chunk that it ran in. notes: what nodes remarked of it, though it went well.
     """
 
     item: str
@@ -41,6 +41,7 @@ class Result:
     error: Failure | None = None
     seconds: float = 0.0
     source: Item | None = None
+    notes: tuple[str, ...] = ()
 
     def raised(self) -> Result:
         """Itself; raises `ItemError` if the item failed."""

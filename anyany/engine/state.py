@@ -21,12 +21,13 @@ class State:
     """One chunk. Slots are keyed by compiled sources or by (node, port); keys are shared list objects where equal.
 
     ids: identity of each item. options: per item, node -> option -> value. defaulted: per item, the names of inputs
-    that took their default. notes: what the summary should tell, by node, with how often.
+    that took their default. notes: what the summary should tell, by node, with how often. told: what components
+    remarked of single items, as (node, text), each once.
     """
 
     __slots__ = (
         "defaulted", "errors", "extents", "ids", "live", "loader", "noise", "notes", "options", "slots", "stale",
-        "universes",
+        "told", "universes",
     )  # fmt: skip
 
     def __init__(self, ids: Sequence[str], seed: int, loader: Loader) -> None:
@@ -41,6 +42,7 @@ class State:
         self.options: list[Mapping[str, Mapping[str, Any]]] | None = None
         self.defaulted: list[frozenset[str]] | None = None
         self.notes: dict[tuple[str, str], int] = {}
+        self.told: dict[int, dict[tuple[str, str], None]] = {}
         self.stale = False
 
     # keys --------------------------------------------------------------------------------------------------------
@@ -70,6 +72,10 @@ class State:
         if item not in self.errors:
             self.errors[item] = failure
             self.stale = True
+
+    def tell(self, item: int, node: str, text: str) -> None:
+        """Keep what a node remarks of an item. A batch that is run again says the same: it counts once."""
+        self.told.setdefault(item, {})[node, text] = None
 
     def purge(self) -> None:
         """Drop every row of the items that failed since the last call."""
