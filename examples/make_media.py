@@ -1,4 +1,4 @@
-"""The sounds and films of this folder, made by code: `python examples/make_media.py [FOLDER]`.
+"""The sounds, films and points of this folder, made by code: `python examples/make_media.py [FOLDER]`.
 
 The film is a scene of the miniature world whose things move as the world says: 8 frames, 4 a second, 2 pixels a frame.
 """
@@ -65,6 +65,22 @@ def film(seed: int) -> tuple[Video, str]:
     return Video(torch.from_numpy(frames).permute(0, 3, 1, 2), FPS, melody()), said
 
 
+def ring(count: int = 240) -> torch.Tensor:
+    """[N,3]: points on a torus that leans a little, in the order of the golden angle."""
+    at = torch.arange(count) * math.pi * (3 - math.sqrt(5))
+    around, across = at, 7 * at
+    out = 1 + 0.35 * torch.cos(across)
+    flat = torch.stack([out * torch.cos(around), 0.35 * torch.sin(across), out * torch.sin(around)], 1)
+    lean = math.radians(30)
+    turn = torch.tensor([[1, 0, 0], [0, math.cos(lean), -math.sin(lean)], [0, math.sin(lean), math.cos(lean)]])
+    return flat @ turn.T
+
+
+UNITS = ((12, 14, 1, 0.9), (14, 15, 1, 1.0), (15, 12, 1, 0.4), (20, 24, 0, 1.0), (46, 40, -1, 0.8), (50, 42, -1, 1.0),
+         (52, 44, -1, 0.3))  # fmt: skip
+"""Where, whose (1 ours, -1 theirs, 0 a mine) and how healthy."""
+
+
 def write_mp3(audio: Audio, path: Path) -> None:
     """By PyAV, since the savers write WAV and FLAC alone."""
     with av.open(str(path), "w", format="mp3") as file:
@@ -80,6 +96,9 @@ def main(folder: Path) -> None:
     save("audio", sound, folder / "melody")
     save("audio", sound, folder / "melody", audio="FLAC")
     write_mp3(sound, folder / "melody.mp3")
+    save("points", ring(), folder / "ring")
+    rows = ["x,y,whose,health", *(",".join(map(str, unit)) for unit in UNITS)]
+    (folder / "units.csv").write_text("\n".join(rows) + "\n", "utf-8")
     video, said = film(SEED)
     save("video", video, folder / "clip-seen-1")
     pictures = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in video.frames]

@@ -141,14 +141,12 @@ class Bytes(Component):
 
     def example_rows(self, call: str, rows: Sequence[int], making: Any) -> dict[str, Rows]:
         """Texts to try a call with: all but `embed` want a [MASK]."""
-        whole = [
-            ("a red circle", "describe it", "two", "naïve 漢字, and more bytes than the others")[r % 4] for r in rows
-        ]
+        whole = [("a red circle", "describe it", "two", "more of naïve 漢字 than the others")[r % 4] for r in rows]
         if call == "embed":
             return {"text": Rows(whole)}
         width = self.decoder.decoding_cross_attention.attention.self.key.in_features
         latents = [torch.randn(3, width, generator=making.generator("latents", r)) for r in rows]
-        masked = [f"{t[0]}[MASK][MASK]{t[3:]}" if r % 2 else f"{t[0]}[MASK]{t[2:]}" for r, t in zip(rows, whole)]
+        masked = [t[0] + "[MASK]" * (1 + r % 2) + t[2 + r % 2 :] for r, t in zip(rows, whole)]
         given = {"latents": Rows(latents), "text": Rows(masked)}
         return {**given, "target": Rows(whole)} if call == "learn" else given
 

@@ -52,7 +52,8 @@ class LatentConfig(Config):
             raise ValueError(f"{self.looks} looks, but only {self.blocks} blocks to begin with one")
 
 
-TINY_LATENTS = {"latents": 6, "width": 16, "blocks": 2, "layers": 1, "heads": 2}
+TINY_LATENTS = {"latents": 6, "width": 16, "blocks": 2, "layers": 1, "heads": 2, "cross_heads": 1, "qk": None,
+                "values": None}  # fmt: skip
 
 
 class EncoderConfig(LatentConfig):
