@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from anyany_tokenizers import parity_multiscale, parity_seed
+from anyany_tokenizers import parity_frequency, parity_multiscale, parity_seed
 from anyany_tokenizers.codebooks import DebiasedCodebook, EmaCodebook, GradientCodebook, Quantised, perplexity
 from anyany_tokenizers.vq import flat
 
@@ -203,6 +203,7 @@ CASES = {
     ("vqvae", "ema_sonnet"): sonnet,
     **parity_multiscale.CASES,
     **parity_seed.CASES,
+    **parity_frequency.CASES,
     ("mar", "klvae"): klvae,
 }
 LAYOUTS = {"vqvae": vq_layout, **parity_seed.LAYOUTS}
@@ -211,5 +212,6 @@ TOLERANCES: dict[tuple[str, str], dict[str, Any]] = {
     ("vqvae", "diffusers_vqmodel"): {"*": 2e-5},
     **parity_multiscale.TOLERANCES,
     **parity_seed.TOLERANCES,
+    **parity_frequency.TOLERANCES,
     ("mar", "klvae"): {"*": 2e-5},
 }

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anyany.api.v1 import Card, hookimpl
-from anyany_tokenizers import seed_cards, vq_cards
+from anyany_tokenizers import frequency_cards, seed_cards, vq_cards
 
 
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [*vq_cards.CARDS, *seed_cards.CARDS]
+    return [*vq_cards.CARDS, *seed_cards.CARDS, *frequency_cards.CARDS]
