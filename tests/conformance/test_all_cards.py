@@ -17,6 +17,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {},
         {"options": {"preset": "tiny", "signals": {"image": 2, "audio": 1}}},
         {
+            "calls": ("generate",),  # `learn` wants as many tokens as its target has media
             "options": {
                 "preset": "tiny",
                 "signals": {"audio": 2},
@@ -29,6 +30,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adapters/qformer": [{}, {"options": {"preset": "tiny", "text": True, "project": False}}],
     "adapters/resampler": [{}, {"options": {"preset": "tiny", "project": True}}],
     "adapters/signal-projection": [{}, {"options": {"preset": "tiny", "mode": "qformer"}}],
+    "vision/eva": [{}, {"options": {"preset": "tiny", "layout": "lavis"}}],
     "language/adaptive-lm": [
         {},
         {"options": {"preset": "tiny", "attention": ["local", "strided"]}},
