@@ -17,13 +17,14 @@ from anyany.media.moments import sample_frames
 from anyany.media.regions import OnImage, image_of, on_image
 from anyany.media.values import Audio, Video, to_float, to_uint8
 from anyany.weights.load import load_strict
-from anyany.weights.networks import Part, network_of, plain_config, scheduler_of
+from anyany.weights.networks import Part, load_network, load_parts, network_of, plain_config, scheduler_of
 from anyany.weights.pretrained import load_diffusers, load_transformers
 from anyany.weights.relayout import Layout, relayout
 
 __all__ = [
     "Asks", "Assets", "Audio", "Build", "Captions", "Component", "Context", "Decoder", "Generated", "Layout",
     "Limits", "OnImage", "Part", "Rows", "Rules", "Sampler", "Schedule", "Span", "Text", "Video", "Wish", "denoise",
-    "image_of", "last_hidden", "load_diffusers", "load_strict", "load_transformers", "network_of", "on_image",
-    "plain_config", "relayout", "sample_frames", "scheduler_of", "span_rules", "to_float", "to_uint8",
+    "image_of", "last_hidden", "load_diffusers", "load_network", "load_parts", "load_strict", "load_transformers",
+    "network_of", "on_image", "plain_config", "relayout", "sample_frames", "scheduler_of", "span_rules", "to_float",
+    "to_uint8",
 ]  # fmt: skip

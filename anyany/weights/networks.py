@@ -69,3 +69,36 @@ def scheduler_of(settings: Mapping[str, Any]) -> Any:
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config of diffusers without its private entries."""
     return {k: v for k, v in config.items() if not k.startswith("_")}
+
+
+def load_network(part: Part, stores: Any, build: Any, *, prefix: str = "") -> nn.Module:
+    """The network of a part with its weights, through its own library's loader: ties and old names are theirs.
+
+    prefix: of its tensors' names in the stores, with its dot. Raises WeightsError E459.
+    """
+    from anyany.weights.pretrained import load_diffusers, load_transformers
+
+    kind: Any = part.found()
+    if hasattr(kind, "config_class"):
+        found: nn.Module = load_transformers(kind, kind.config_class(**part.config), stores, build, prefix=prefix,
+                                             **part.extra)  # fmt: skip
+    else:
+        found = load_diffusers(kind, part.config, stores, build, prefix=prefix)
+    return found
+
+
+def load_parts(module: nn.Module, parts: Mapping[str, Part], stores: Any, build: Any) -> None:
+    """Fill the submodules `parts` of a component from a pipeline's weights, where each lies under its own name.
+
+    Raises WeightsError E459 for tensors under no part's name, too.
+    """
+    from anyany.weights.load import mismatch
+    from anyany.weights.lora import overlay
+
+    store = overlay(stores)
+    spare = store.matching(build.skip)
+    left = sorted(n for n in store if n.partition(".")[0] not in parts and n not in spare)
+    if left:
+        raise mismatch(store.origin, type(module).__name__, unexpected=left)
+    for name, part in parts.items():
+        setattr(module, name, load_network(part, store, build, prefix=f"{name}."))

@@ -1,4 +1,4 @@
-"""Cards of namespace `audio`: hearing. Torch-free.
+"""Cards of namespace `audio`: hearing here, what makes sound in `sound_cards.py`. Torch-free.
 
 Implementations are in the files beside this one.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor
+from anyany_audio.sound_cards import CARDS as SOUND
 
 SOURCE = "Whisper (Radford et al. 2022, arXiv 2212.04356); openai/whisper; transformers"
 RATE = 16000
@@ -121,4 +122,4 @@ WHISPER = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [LOG_MEL, WHISPER_ENCODER, WHISPER]
+    return [LOG_MEL, WHISPER_ENCODER, WHISPER, *SOUND]
