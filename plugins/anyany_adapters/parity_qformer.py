@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from anyany_adapters.qformer import caption_loss
+from anyany_adapters.qformer_captions import Captioner
 
 
 def _options(c: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +34,8 @@ def stage1(pack: Any) -> dict[str, Any]:
     image_feats, text_feat = model.image_vectors(alone.last_hidden_state), model.text_vectors(ids, real)
     both = model.run(True, ids, real, image).last_hidden_state
     begun = torch.cat([torch.full_like(ids[:, :1], c["bos_id"]), ids[:, 1:]], 1)
-    logits = model.caption_logits(begun, real, image)
+    logits, writer = model.caption_logits(begun, real, image), Captioner(model, image, None)
+    one_by_one = torch.stack([writer.next(ids_B) for ids_B in begun.T], 1)
     target = ids.masked_fill(ids == c["pad_id"], -100)[:, 1:]
     counts = (target != -100).sum(1)
     loss = (caption_loss(logits, ids, ids != c["pad_id"]) * counts).sum() / counts.sum()
@@ -41,7 +43,7 @@ def stage1(pack: Any) -> dict[str, Any]:
     queries = torch.ones(ids.shape[0], c["n_query"], dtype=torch.bool)
     return {
         "image_feats": image_feats, "text_feat": text_feat, "itc_sim_i2t": i2t, "itc_sim_t2i": i2t.T,
-        "itg_logits_joint": (logits, real), "itg_logits_cached": (logits, real), "itg_loss": loss[None],
+        "itg_logits_joint": (logits, real), "itg_logits_cached": (one_by_one, real), "itg_loss": loss[None],
         "itm_hidden": (both, torch.cat([queries, real], 1)), "itm_logits": model.match_logits(both),
         "query_hidden_layer1": alone.hidden_states[1], "query_output": alone.last_hidden_state,
         "query_output_masked_image": masked, "text_output": (text, real),

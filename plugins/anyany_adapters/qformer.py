@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Rows
+from anyany_adapters.qformer_captions import Captioner
 from anyany_adapters.ragged import padded
 from anyany_adapters.widths import width
 from anyany_adapters.words import Words
@@ -167,19 +168,18 @@ class QFormer(Component):
 
     def caption(self, ctx: Context, features: Rows) -> dict[str, Rows]:
         """A caption for each picture, greedily, of at most `max_new_tokens` tokens (ITG)."""
-        image, mask = self._image(features)
-        ids = torch.full((len(features), 1), self.words.begin, device=ctx.device)
+        writer = Captioner(self, *self._image(features))
+        best = torch.full((len(features),), self.words.begin, device=ctx.device)
         over = torch.zeros(len(features), dtype=torch.bool, device=ctx.device)
+        found = []
         for _ in range(min(self.config.max_new_tokens, self.config.positions - 1)):
             ctx.check()
-            real = torch.ones_like(ids, dtype=torch.bool)
-            best = self.caption_logits(ids, real, image, mask)[:, -1].float().argmax(-1)
-            best = torch.where(over, torch.full_like(best, self.words.end), best)
+            best = writer.next(best).float().argmax(-1).masked_fill(over, self.words.end)
             over = over | (best == self.words.end)
-            ids = torch.cat([ids, best[:, None]], 1)
+            found.append(best)
             if bool(over.all()):
                 break
-        return {"text": ctx.rows([self.words.text(row) for row in ids[:, 1:].tolist()])}
+        return {"text": ctx.rows([self.words.text(row) for row in torch.stack(found, 1).tolist()])}
 
     def learn(self, ctx: Context, features: Rows, text: Rows) -> dict[str, Rows]:
         """The captioning loss [B] of each text under its picture, with label smoothing 0.1."""

@@ -50,6 +50,9 @@ def qformer_calls(config: Any, facts: Any) -> dict[str, Call]:
         calls |= {
             "match": Call(takes=both(), gives={"scores": Port("scores", doc="the probability of a match")}),
             "compare": Call(takes=both(), gives={"scores": Port("scores", doc="cosine, the best over queries")}),
+        }
+    if config.text and config.layout == "lavis":  # transformers' has no word head
+        calls |= {
             "caption": Call(takes=features(), gives={"text": Port("text", doc="a caption")}, teach="learn"),
             "learn": Call(takes=both(), gives={"loss": Port("loss", doc="of captioning")}),
         }

@@ -65,3 +65,25 @@ def test_a_caption_begins_with_its_own_mark_and_ends(tmp_path: Any) -> None:
     assert all(len(t) <= 6 for t in texts)
     alike = call(made, "compare", {"features": Rows(x_BND), "text": Rows(["a", "b"])}, [0, 1])["scores"].list()
     assert all(-1.001 <= s["similarity"] <= 1.001 for s in alike)
+
+
+@pytest.mark.parametrize("lengths", [[5, 5], [3, 7, 1]])
+def test_words_one_by_one_have_the_scores_of_one_joint_pass(lengths: list[int]) -> None:
+    from anyany_adapters.qformer_captions import Captioner
+
+    model = bench(default_registry().card("adapters/qformer"), {"preset": "tiny", "text": True}).build().component
+    generator = torch.Generator().manual_seed(2)
+    x_BND, real_BN = Rows([torch.randn(n, 32, generator=generator) for n in lengths]).padded()
+    ids_BL = torch.randint(4, 261, (len(lengths), 6), generator=generator)
+    mask = None if bool(real_BN.all()) else real_BN
+    with torch.inference_mode():
+        image = model.see(x_BND)
+        joint = model.caption_logits(ids_BL, torch.ones_like(ids_BL, dtype=torch.bool), image, mask)
+        writer = Captioner(model, image, mask)
+        steps = torch.stack([writer.next(ids_B) for ids_B in ids_BL.T], 1)
+    torch.testing.assert_close(steps, joint, atol=1e-5, rtol=1e-4)
+
+
+def test_a_checkpoint_without_a_word_head_offers_no_captions() -> None:
+    calls = bench(default_registry().card("adapters/qformer"), {"text": True, "layout": "transformers"}).calls
+    assert "match" in calls and "caption" not in calls
