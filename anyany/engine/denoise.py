@@ -1,19 +1,20 @@
 """The denoising loop: a network, a diffusers scheduler, classifier-free guidance in one batch (Ho & Salimans 2022).
 
 For samples of any axes: pictures, latents, spectrograms, films. All noise is the rows' own, so a row is denoised alone
-as in a batch. Shape suffixes: B rows, N conditioning length, D its width; `_BX` is B rows of whatever is denoised.
+as in a batch. Schedulers that are linear are folded into numbers first (see `folding`).
+Shape suffixes: B rows, N conditioning length, D its width; `_BX` is B rows of whatever is denoised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from anyany.engine.context import Context
+from anyany.engine.folding import DrawnNoise, Folded, fold, marks
 
 NoiseOf = Callable[[tuple[int, ...], int], torch.Tensor]
 Conds = tuple[torch.Tensor, ...]
@@ -27,6 +28,8 @@ class Wish:
 
     conds: conditioning, most often one tensor [N,D], or a class number []. nulls: what it is contrasted with, as many,
     or None where the row is not guided. steps: of the scheduler. guidance: how much. shape: of the sample.
+    start: a clean sample to begin from, with the noise of the walk's last `strength` (0: it is given back, 1: all).
+    mask: of the sample's shape or one that broadcasts, 1 where `start` may be changed.
     """
 
     conds: Conds
@@ -34,12 +37,16 @@ class Wish:
     steps: int
     guidance: float
     shape: tuple[int, ...]
+    start: torch.Tensor | None = None
+    strength: float = 1.0
+    mask: torch.Tensor | None = None
 
     @property
     def group(self) -> tuple[Any, ...]:
         """Rows of one group run together: nothing is ever padded."""
         nulls = None if self.nulls is None else tuple(tuple(n.shape) for n in self.nulls)
-        return (self.steps, self.shape, tuple(tuple(c.shape) for c in self.conds), nulls)
+        kept = (self.start is None, self.strength, None if self.mask is None else tuple(self.mask.shape))
+        return (self.steps, self.shape, tuple(tuple(c.shape) for c in self.conds), nulls, *kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,31 +54,13 @@ class Schedule:
     """A scheduler with its steps set, and how the network's answer is to be read.
 
     prediction: "sample" when a flow-matching network gives the clean sample (sigma_min bounds the division),
-    "scheduler" when the scheduler knows what it gives.
+    "scheduler" when the scheduler knows what it gives. options: of each of the scheduler's steps (DDIM's eta).
     """
 
     scheduler: Any
     prediction: str = "scheduler"
     sigma_min: float = 0.0
-
-
-class CallersNoise(TorchFunctionMode):
-    """Inside it `torch.randn` gives the caller's counter noise, so that a scheduler that draws keeps the noise promise.
-
-    A scheduler draws at most once a step, always for the whole batch.
-    """
-
-    def __init__(self, noise: NoiseOf) -> None:
-        super().__init__()
-        self.noise, self.drawn = noise, 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not torch.randn:
-            return func(*args, **(kwargs or {}))
-        shape = args[0] if isinstance(args[0], (tuple, list, torch.Size)) else args
-        self.drawn += 1
-        dtype = (kwargs or {}).get("dtype")
-        return self.noise(tuple(shape)[1:], self.drawn).to(dtype=dtype)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def denoise(ctx: Context, wishes: Sequence[Wish], ask: Ask,
@@ -98,17 +87,87 @@ def _together(ctx: Context, rows: Sequence[int], wishes: Sequence[Wish], ask: As
         return ctx.noise.normal(keys, shape, where, step, ctx.device)
 
     schedule, guide = schedule_of(wishes[0].steps), _Guide(wishes, ctx.device)
-    scheduler = schedule.scheduler
-    x_BX = noise(wishes[0].shape, 0) * float(getattr(scheduler, "init_noise_sigma", 1.0))
-    with CallersNoise(noise):
-        for index, t in enumerate(scheduler.timesteps):
-            ctx.check()
-            seen = scheduler.scale_model_input(x_BX, t) if hasattr(scheduler, "scale_model_input") else x_BX
-            found = guide(ask, seen, t)
-            if schedule.prediction == "sample":
-                found = (x_BX - found) / scheduler.sigmas[index].clamp(min=schedule.sigma_min)
-            x_BX = scheduler.step(found, t, x_BX, return_dict=False)[0]
+    walk = _Walk(schedule, wishes, noise, ctx.device)
+    x_BX, folded = walk.begin(), walk.folded
+    drawn = DrawnNoise(noise)
+    for index in range(walk.first, len(walk.times)):
+        ctx.check()
+        if folded is None:
+            with drawn:
+                x_BX = walk.own_step(index, x_BX, guide, ask)
+        else:
+            scale = folded.seen[index]
+            found = guide(ask, x_BX if scale == 1 else x_BX * scale, walk.times[index])
+            x_BX = folded.step(index, x_BX, found, walk.draw(index))
+        x_BX = walk.masked(index, x_BX)
     return x_BX
+
+
+class _Walk:
+    """The steps that rows go together: where they begin, in numbers or by the scheduler itself, what a mask keeps."""
+
+    def __init__(self, schedule: Schedule, wishes: Sequence[Wish], noise: NoiseOf, device: torch.device) -> None:
+        self.schedule, self.scheduler, self.noise = schedule, schedule.scheduler, noise
+        self.shape, strength = wishes[0].shape, wishes[0].strength
+        self.times = self.scheduler.timesteps.to(device)
+        starts, masks = [w.start for w in wishes if w.start is not None], [w.mask for w in wishes if w.mask is not None]
+        self.start_BX = torch.stack(starts).float() if starts else None
+        self.mask_BX = torch.stack(masks).float() if masks else None
+        self.first = 0 if self.start_BX is None else len(self.times) - int(len(self.times) * strength)
+        self.anew = self.start_BX is None or (self.mask_BX is not None and strength == 1)
+        self.drawn = 0
+        self.folded = _with_prediction(fold(self.scheduler, schedule.options), schedule)
+        if self.start_BX is not None:
+            self.clean, self.noisy = marks(self.scheduler)
+
+    def begin(self) -> torch.Tensor:
+        """[B,...] float32: noise, or the start with as much of it as the first step expects."""
+        self.first_noise = self.noise(self.shape, 0)
+        if self.first and hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(self.first)
+        if self.anew:
+            return self.first_noise * float(getattr(self.scheduler, "init_noise_sigma", 1.0))
+        return self._marked(self.first)
+
+    def _marked(self, index: int) -> torch.Tensor:
+        """The start as noisy as a sample is before step `index`."""
+        assert self.start_BX is not None
+        if index == len(self.times):
+            return self.start_BX
+        return torch.add(self.start_BX * self.clean[index], self.first_noise, alpha=self.noisy[index])
+
+    def draw(self, index: int) -> torch.Tensor | None:
+        """The noise of a folded step; each draw has its number, whether it counts or not."""
+        assert self.folded is not None
+        self.drawn += self.folded.drawn[index]
+        return self.noise(self.shape, self.drawn) if self.folded.width[index] else None
+
+    def own_step(self, index: int, x_BX: torch.Tensor, guide: _Guide, ask: Ask) -> torch.Tensor:
+        """A step by the scheduler itself."""
+        scheduler, t = self.scheduler, self.scheduler.timesteps[index]
+        seen = scheduler.scale_model_input(x_BX, t) if hasattr(scheduler, "scale_model_input") else x_BX
+        found = guide(ask, seen, self.times[index])
+        if self.schedule.prediction == "sample":
+            found = (x_BX - found) / scheduler.sigmas[index].clamp(min=self.schedule.sigma_min)
+        moved: torch.Tensor = scheduler.step(found, t, x_BX, return_dict=False, **self.schedule.options)[0]
+        return moved
+
+    def masked(self, index: int, x_BX: torch.Tensor) -> torch.Tensor:
+        """Outside the mask, the start as noisy as the next step expects it."""
+        if self.mask_BX is None or self.start_BX is None:
+            return x_BX
+        return torch.lerp(self._marked(index + 1), x_BX, self.mask_BX.expand_as(x_BX))
+
+
+def _with_prediction(folded: Folded | None, schedule: Schedule) -> Folded | None:
+    """The numbers for a network that gives the clean sample s instead of the flow (x - s) / sigma."""
+    if folded is None or schedule.prediction != "sample":
+        return folded
+    floor = schedule.sigma_min
+    sigmas = [max(float(s), floor) for s in schedule.scheduler.sigmas[: len(folded.keep)]]
+    keep = [k + t / s for k, t, s in zip(folded.keep, folded.take, sigmas)]
+    take = [-t / s for t, s in zip(folded.take, sigmas)]
+    return Folded(seen=folded.seen, keep=keep, take=take, width=folded.width, drawn=folded.drawn)
 
 
 class _Guide:
@@ -121,17 +180,22 @@ class _Guide:
         self.conds = tuple(map(torch.stack, zip(*(w.conds for w in wishes))))
         nulls = [w.nulls for w in wishes if w.nulls is not None]
         self.nulls = tuple(map(torch.stack, zip(*nulls))) if nulls else None
-        self.scale_B = torch.tensor([w.guidance for w in wishes], device=device)
+        self.scale_B = torch.tensor([w.guidance for w in wishes], device=device, dtype=torch.float32)
+        self.scale: torch.Tensor | None = None
         fit = self.nulls is not None and all(c.shape == n.shape for c, n in zip(self.conds, self.nulls))
         self.both = tuple(torch.cat(pair) for pair in zip(self.conds, self.nulls or ())) if fit else None
 
     def __call__(self, ask: Ask, x_BX: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        t_B = t.to(x_BX.device).expand(len(x_BX))
+        rows = len(x_BX)
         if self.nulls is None:
-            return ask(x_BX, t_B, *self.conds).float()
+            return ask(x_BX, t.expand(rows), *self.conds).float()
+        if self.scale is None:
+            self.scale = self.scale_B.view(-1, *[1] * (x_BX.dim() - 1))
         if self.both is not None:
-            found = ask(torch.cat([x_BX, x_BX]), torch.cat([t_B, t_B]), *self.both).float()
-            with_cond, without = found.chunk(2)
-        else:
-            with_cond, without = ask(x_BX, t_B, *self.conds).float(), ask(x_BX, t_B, *self.nulls).float()
-        return without + self.scale_B.view(-1, *[1] * (x_BX.dim() - 1)) * (with_cond - without)
+            found = ask(torch.cat((x_BX, x_BX)), t.expand(2 * rows), *self.both).float()
+            return torch.lerp(found[rows:], found[:rows], self.scale)
+        with_cond, without = (
+            ask(x_BX, t.expand(rows), *self.conds).float(),
+            ask(x_BX, t.expand(rows), *self.nulls).float(),
+        )
+        return torch.lerp(without, with_cond, self.scale)

@@ -15,7 +15,7 @@ from anyany_image_heads.diffusion import Diffusion
 from anyany_image_heads.plugin import DIFFUSION, DiffusionConfig
 
 from anyany.api.torch import Assets, Build, Context, Rows
-from anyany.engine.denoise import CallersNoise
+from anyany.engine.folding import DrawnNoise
 from anyany.engine.noise import Noise
 from anyany.testing.harness import bench
 
@@ -121,7 +121,7 @@ def test_a_dit_folder_draws_what_its_pipeline_draws(tmp_path: Path) -> None:
     component = Diffusion(DiffusionConfig(steps=4), Build(node="draw", assets=Assets(tmp_path)))
     filled(component, transformer=pipe.transformer, vae=pipe.vae)
     ctx = context(["a", "b"])
-    with CallersNoise(lambda shape, step: ctx.normal(shape, 0)):
+    with DrawnNoise(lambda shape, step: ctx.normal(shape, 0)):
         expected = pipe(class_labels=[3, 7], num_inference_steps=4, guidance_scale=4.0, output_type="np").images
     found = drawn(component, ["a", "b"], [3, 7])
     torch.testing.assert_close(found, torch.from_numpy(expected).permute(0, 3, 1, 2), atol=1e-4, rtol=1e-4)
