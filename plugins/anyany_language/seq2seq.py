@@ -14,8 +14,9 @@ from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Rows, load_transformers
 from anyany.api.v1 import Message
-from anyany_language.chat import pieces
 from anyany_language.pretrained import tokenizer_of
+from anyany_language.prompts import embedded, places
+from anyany_language.writing import Step, write
 
 IGNORED = ("*encoder.embed_tokens.weight", "*decoder.embed_tokens.weight", "lm_head.weight")
 
@@ -41,57 +42,68 @@ class Seq2Seq(Component):
         self.model = load_transformers(type(self.model), self.settings, stores, build, ignores=IGNORED)
 
     # prompts -----------------------------------------------------------------------------------------------------
-    def _embed(self, message: Message, given: dict[str, list[torch.Tensor]]) -> torch.Tensor:
-        """[L,D]: words and media in order, and the end mark."""
-        table, parts = self.model.get_input_embeddings(), []
-        device = table.weight.device
-        for piece in [*pieces(message, self.tokenizer, "plain"), None]:
-            if isinstance(piece, tuple):
-                kind, index = piece
-                if index >= len(given.get(kind, ())):
-                    raise ValueError(f"the message holds {kind} {index + 1}, but port `{kind}` has none for it")
-                value = given[kind][index]
-                parts.append(value[None] if value.dim() == 1 else value)
-                continue
-            ids = [self.end] if piece is None else self.tokenizer(piece, add_special_tokens=False).input_ids
-            if ids:
-                parts.append(table(torch.tensor(ids, device=device)))
-        return torch.cat(parts)
+    def _embed(self, ids: Sequence[int]) -> torch.Tensor:
+        table = self.model.get_input_embeddings()
+        found: torch.Tensor = table(torch.tensor(list(ids), device=table.weight.device))
+        return found
 
     def _inputs(
         self, ctx: Context, message: Rows, features: dict[str, Rows | None]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """([B,L,D] padded on the right, [B,L] mask)."""
-        groups = {k: [list(g) for g in r.groups()] for k, r in features.items() if r is not None}
-        rows = []
-        for i, one in enumerate(message.list()):
-            given = {k: [v.to(ctx.device, ctx.dtype) for v in g[i]] for k, g in groups.items()}
-            rows.append(self._embed(one, given))
-            if rows[-1].shape[0] > self.config.context:
-                raise ValueError(
-                    f"the prompt is {rows[-1].shape[0]} tokens long; {ctx.node} takes {self.config.context}"
-                )
+        """([B,L,D] of words and media in order and the end mark, padded on the right; [B,L] mask)."""
+        rows = [embedded(one, given, self.tokenizer, self._embed, end=[self.end])
+                for one, given in zip(message.list(), places(ctx, features))]  # fmt: skip
         longest = max(r.shape[0] for r in rows)
+        if longest > self.config.context:
+            raise ValueError(f"the prompt is {longest} tokens long; {ctx.node} takes {self.config.context}")
         embeds_BLD = torch.stack([F.pad(r, (0, 0, 0, longest - r.shape[0])) for r in rows])
         mask_BL = torch.tensor([[1] * r.shape[0] + [0] * (longest - r.shape[0]) for r in rows], device=ctx.device)
         return embeds_BLD, mask_BL
 
     # calls -------------------------------------------------------------------------------------------------------
     def generate(self, ctx: Context, message: Rows, **features: Rows | None) -> dict[str, Rows]:
-        """message: B messages; features at their places. reply, text: B; greedy, or by beams.
+        """message: B messages; features at their places. reply, text: B; greedy, sampled, or by beams.
 
         Raises ValueError for a prompt beyond `context`.
         """
         embeds_BLD, mask_BL = self._inputs(ctx, message, features)
-        ids = self.model.generate(inputs_embeds=embeds_BLD, attention_mask=mask_BL, do_sample=False,
-                                  max_new_tokens=self.config.max_new_tokens, num_beams=self.config.beams,
-                                  eos_token_id=self.end, pad_token_id=self.settings.pad_token_id)  # fmt: skip
-        texts = [str(self.tokenizer.decode(self._kept(row), skip_special_tokens=True)).strip() for row in ids.tolist()]
+        room = [int(n) for n in ctx.option("max_new_tokens", self.config.max_new_tokens)]
+        if self.config.beams > 1:
+            ids = self._beams(embeds_BLD, mask_BL, room)
+        else:
+            ids = write(ctx, self.config, self._steps(embeds_BLD, mask_BL), room, [self.end], self._text)
+        texts = [self._text(row).strip() for row in ids]
         return {"reply": ctx.rows([Message((t,)) for t in texts]), "text": ctx.rows(texts)}
 
-    def _kept(self, row: list[int]) -> list[int]:
-        row = row[1:]
-        return row[: row.index(self.end)] if self.end in row else row
+    def _steps(self, embeds_BLD: torch.Tensor, mask_BL: torch.Tensor) -> Step:
+        """The decoder, a word at a time, with its cache; what was read is encoded once."""
+        read = self.model.get_encoder()(inputs_embeds=embeds_BLD, attention_mask=mask_BL)
+        start = int(self.settings.decoder_start_token_id)
+        first_B = torch.full((embeds_BLD.shape[0],), start, device=embeds_BLD.device)
+        cache: Any = None
+
+        def step(token_B: torch.Tensor | None) -> torch.Tensor:
+            nonlocal cache
+            ids_B1 = (first_B if token_B is None else token_B)[:, None]
+            out = self.model(encoder_outputs=read, attention_mask=mask_BL, decoder_input_ids=ids_B1,
+                             past_key_values=cache, use_cache=True)  # fmt: skip
+            cache = out.past_key_values
+            return out.logits[:, -1]
+
+        return step
+
+    def _beams(self, embeds_BLD: torch.Tensor, mask_BL: torch.Tensor, room: Sequence[int]) -> list[list[int]]:
+        """Beam search by transformers' generate, a row at a time and without its padding."""
+        found = []
+        for embeds_LD, mask_L, most in zip(embeds_BLD, mask_BL.bool(), room):
+            ids = self.model.generate(inputs_embeds=embeds_LD[mask_L][None], do_sample=False, max_new_tokens=most,
+                                      num_beams=self.config.beams, eos_token_id=self.end,
+                                      pad_token_id=self.settings.pad_token_id)[0].tolist()[1:]  # fmt: skip
+            found.append(ids[: ids.index(self.end)] if self.end in ids else ids)
+        return found
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def learn(self, ctx: Context, message: Rows, target: Rows, **features: Rows | None) -> dict[str, Rows]:
         """loss [B]: the mean cross-entropy of each target's tokens and its end."""

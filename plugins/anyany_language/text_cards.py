@@ -63,8 +63,11 @@ class Seq2SeqConfig(Config):
     mlp: int | None = option(None, low=1, doc="feed-forward width (4 x width)")
     inputs: tuple[str, ...] = option(("image", "audio", "video"), doc="kinds whose features stand at their places")
     context: int = option(4096, low=8, doc="longest prompt in tokens")
-    max_new_tokens: int = option(256, low=1, doc="longest reply in tokens")
-    beams: int = option(1, low=1, doc="beam search width")
+    max_new_tokens: int = option(256, per_item=True, low=1, doc="longest reply in tokens")
+    temperature: float = option(0.0, per_item=True, low=0.0, doc="0 is greedy")
+    top_k: int = option(0, per_item=True, low=0, doc="sample among the k likeliest (0: all)")
+    top_p: float = option(1.0, per_item=True, low=0.0, high=1.0, doc="sample within this probability mass")
+    beams: int = option(1, low=1, doc="beam search width; more than one samples nothing")
     settings: dict[str, Any] = option({}, doc="further entries of transformers' config, without a checkpoint")
 
 
