@@ -6,7 +6,7 @@ Selections, brackets, fills, wrapping and decoding are done here, once for all c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anyany.engine.failures import Failure, failure_of
@@ -256,7 +256,7 @@ class DecodeParts(Reader):
             return part
         value = state.loader(part.kind, part.content, {})
         if isinstance(part, Media):
-            return Media(kind=part.kind, value=value, path=part.path)
+            return replace(part, value=value)
         return Region(kind=part.kind, value=value, of=part.of, path=part.path)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 ROLES = ("user", "assistant", "system")
@@ -29,11 +29,16 @@ class FilePath:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Media:
-    """A medium in its place: decoded (`value`), or still a file (`path`, decoded on demand), or both."""
+    """A medium in its place: decoded (`value`), or still a file (`path`, decoded on demand), or both.
+
+    tokens: of a medium that a model produced, what that model wrote for it, in a form that is its own. It is read
+    again by the same model as it was written; files do not keep it.
+    """
 
     kind: str
     value: Any = None
     path: str | None = None
+    tokens: Any = None
 
     @property
     def content(self) -> Any:
@@ -88,10 +93,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Place:
-    """An unfilled place of an open reply: `index` counts the places of its kind from 0."""
+    """An unfilled place of an open reply: `index` counts the places of its kind from 0.
+
+    tokens: see `Media`; a medium that fills the place takes them over.
+    """
 
     kind: str
     index: int
+    tokens: Any = field(default=None, compare=False)
 
 
 Part = str | Media | Region | Turn | Place
@@ -225,7 +234,7 @@ class Message:
             elif isinstance(value, Message):
                 parts.extend(value.parts)
             else:
-                parts.append(_as_part(kind, value))
+                parts.append(_written(_as_part(kind, value), part.tokens))
         return Message(_merged(_without_gone(parts)))
 
     def map(self, change: Callable[[Part], Part]) -> Message:
@@ -257,6 +266,11 @@ def _as_part(kind: str, value: Any) -> Part:
     if kind in REGION_KINDS:
         return Region(kind=kind, value=value)
     return Media(kind=kind, value=value)
+
+
+def _written(part: Part, tokens: Any) -> Part:
+    """A medium with the tokens of the place that it fills."""
+    return replace(part, tokens=tokens) if tokens is not None and isinstance(part, Media) else part
 
 
 def _images(parts: Sequence[Part]) -> int:

@@ -28,6 +28,22 @@ class CausalLmConfig(Config):
         ("image", "audio", "video"), doc="kinds whose features are spliced in at their places"
     )
     signals: dict[str, int] = option({}, doc="kinds it may ask for and how many signal tokens each takes")
+    signal_names: dict[str, str] = option({}, doc='their names where they are not NExT-GPT\'s first: "<image_{:02d}>"')
+    signal_separator: str = option("", doc="a token between two signal tokens (a space in NExT-GPT's second release)")
+    signal_state: str = option(
+        "hidden", choices=("hidden", "sum"), doc="what a signal carries: hidden states, or these plus input embeddings"
+    )
+    codebooks: tuple[str, ...] | dict[str, dict[str, Any]] = option(
+        (), doc="kinds whose tokens it reads and writes; of each: codes, length, turns, begin, end, token, read"
+    )
+    produce: tuple[str, ...] | None = option(
+        None, per_item=True, doc="the kinds that a reply holds, in order and no others; null: the model decides"
+    )
+    most: dict[str, int] = option({}, per_item=True, doc="how many of a kind a reply holds at most")
+    threshold: float = option(
+        0.0, per_item=True, low=0.0, high=1.0, doc="how likely the beginning of a medium must be for it to begin"
+    )
+    marks: dict[str, tuple[str, str]] = option({}, doc="text before and after each medium of a kind in the prompt")
     template: str = option(
         "auto", choices=("auto", "plain", "chatml"), doc="chat template: the tokenizer's own, or one of these"
     )
@@ -39,21 +55,85 @@ class CausalLmConfig(Config):
     beams: int = option(1, low=1, doc="beam search width (through transformers' generate)")
     stop: tuple[str, ...] = option((), doc="further strings of one token that end the reply")
 
+    def __post_init__(self) -> None:
+        books = codebook_settings(self)
+        both = sorted(set(self.signals) & set(books))
+        if both:
+            raise ValueError(f"{both[0]} is in `signals` and in `codebooks`; a kind is asked for in one way")
+        for name, given in (("produce", self.produce or ()), ("most", self.most), ("signal_names", self.signal_names)):
+            strange = [k for k in given if k not in {*self.signals, *(books if name != "signal_names" else ())}]
+            if strange:
+                raise ValueError(f"`{name}` names {strange[0]}, which is in neither `signals` nor `codebooks`")
+        if any(n < 1 for n in self.signals.values()):
+            raise ValueError("a signal takes at least one token")
+
+
+CODEBOOK: dict[str, Any] = {"codes": None, "length": None, "turns": 1, "begin": "<{}>", "end": "</{}>", "token": None,
+                            "read": "tokens"}  # fmt: skip
+
+
+def codebook_settings(config: Any) -> dict[str, dict[str, Any]]:
+    """By kind: codes (size of a codebook), length in positions (a number, or the least and the most), turns (codebooks
+    that a position takes its codes from, in turn), names of tokens, read (what media are in prompts: tokens, features).
+
+    Raises ValueError for what cannot be.
+    """
+    given = config.codebooks
+    found = {}
+    for kind in given:
+        told = dict(given[kind]) if isinstance(given, Mapping) else {}
+        strange = [k for k in told if k not in CODEBOOK]
+        if strange:
+            raise ValueError(f"a codebook has no {strange[0]!r}; it has {', '.join(CODEBOOK)}")
+        made = {**CODEBOOK, "begin": f"<{kind}>", "end": f"</{kind}>", **told}
+        made["token"] = made["token"] or (f"<{kind}_{{}}>" if made["turns"] == 1 else f"<{kind}_{{turn}}_{{}}>")
+        _check_codebook(kind, made)
+        found[kind] = made
+    return found
+
+
+def _check_codebook(kind: str, told: Mapping[str, Any]) -> None:
+    length = told["length"]
+    pair = [length, length] if isinstance(length, int) else length
+    if pair is not None and (not isinstance(pair, (list, tuple)) or len(pair) != 2
+                             or not all(isinstance(n, int) and n >= 1 for n in pair) or pair[0] > pair[1]):  # fmt: skip
+        raise ValueError(f"the length of {kind} is a number of positions, or the least and the most, not {length!r}")
+    for name in ("codes", "turns"):
+        if told[name] is not None and (not isinstance(told[name], int) or told[name] < 1):
+            raise ValueError(f"`{name}` of the codebook of {kind} is a number from 1, not {told[name]!r}")
+    if not told["begin"] or (not told["end"] and pair is not None and pair[0] != pair[1]):
+        raise ValueError(f"the codebook of {kind} wants a `begin`, and an `end` where its length varies")
+    if told["read"] not in ("tokens", "features"):
+        raise ValueError(f"media of {kind} are read as tokens or features, not {told['read']!r}")
+
 
 def causal_lm_calls(config: Any, facts: Any) -> dict[str, Call]:
-    width = facts.width
+    width, books = facts.width, codebook_settings(config)
+    tokens = {kind: _tokens(kind, told) for kind, told in books.items()}
+    read = [kind for kind, told in books.items() if told["read"] == "tokens"]
 
     def message_ports() -> dict[str, Port]:
         ports = {"message": Port("message", doc="text with media at their places; turns make a conversation")}
         for kind in config.inputs:
             ports[kind] = Port("features|embedding?", "... D", D=width, per="message", doc=f"features at each {kind}")
+        for kind in read:
+            ports[kind] = Port("tokens?", per="message", doc=f"tokens of each {kind}", **tokens[kind])
         return ports
 
+    between = 2 if config.signal_separator else 1
     signals = {
-        kind: Port("features*", "N D", N=count, D=width, per="reply", doc=f"hidden states of a signal for {kind}")
+        kind: Port("features*", "N D", N=between * (count - 1) + 1, D=width, per="reply",
+                   doc=f"states of a signal for {kind}")
         for kind, count in config.signals.items()
-    }
-    target = {"target": Port("message", native=tuple(config.signals), doc="the reply to be learned")}
+    }  # fmt: skip
+    signals |= {
+        kind: Port("tokens*", per="reply", space=f"of:{kind}" if kind in read else None, doc=f"codes of {kind}",
+                   **sizes)
+        for kind, sizes in tokens.items()
+    }  # fmt: skip
+    target = {"target": Port("message", native=(*config.signals, *books), doc="the reply to be learned")}
+    target |= {f"target_{kind}": Port("tokens*?", doc=f"tokens of each {kind} of it, in order", **sizes)
+               for kind, sizes in tokens.items()}  # fmt: skip
     return {
         "generate": Call(
             takes=message_ports(),
@@ -73,19 +153,29 @@ def causal_lm_calls(config: Any, facts: Any) -> dict[str, Call]:
     }
 
 
+def _tokens(kind: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Axes, length and vocabulary of a kind's tokens: told, or to be solved. A length that varies is left open."""
+    length = told["length"]
+    sizes = {} if isinstance(length, (list, tuple)) else {"N": length or var(f"{kind}_length")}
+    turns = {"axes": "N Q", "Q": told["turns"]} if told["turns"] > 1 else {"axes": "N"}
+    return {**turns, **sizes, "vocab": told["codes"] or var(f"{kind}_codes")}
+
+
 def _loose(signals: Mapping[str, Port]) -> dict[str, Port]:
-    """In training the signals are lists of their own: there is no reply to fill."""
+    """In training the signals are lists of their own: there is no reply to fill. Codes are what was given."""
     return {
         kind: Port("features*", "N D", N=port.sizes["N"], D=port.sizes.get("D"), doc=port.doc)
         for kind, port in signals.items()
+        if "features" in port.kinds
     }
 
 
 CAUSAL_LM = card(
     "language/causal-lm",
     role="backbone",
-    about="A decoder-only language model: a message in, a reply out, other modalities asked for by signal tokens.",
-    source="transformers' causal language models; signals: NExT-GPT (Wu et al. 2024, arXiv 2309.05519)",
+    about="A decoder-only language model: a message in, a reply out, other modalities by signals or as its own tokens.",
+    source="transformers' causal language models; signals: NExT-GPT (Wu et al. 2024, arXiv 2309.05519); codebooks: "
+    "SEED-LLaMA (arXiv 2310.01218), AnyGPT (arXiv 2402.12226)",
     config=CausalLmConfig,
     calls=causal_lm_calls,
     facts=Facts(
@@ -107,6 +197,11 @@ class GatedXattnConfig(CausalLmConfig):
     dim_head: int = option(64, low=1, doc="width of such a head")
     factor: int = option(4, low=1, doc="feed-forward width of a block over the model's")
     attend: str = option("last", choices=("last", "all"), doc="text sees the medium before it, or all before it")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.codebooks:
+            raise ValueError("cross-attention looks at features; `codebooks` are for language/causal-lm")
 
 
 def gated_xattn_calls(config: Any, facts: Any) -> dict[str, Call]:

@@ -1,12 +1,14 @@
 """Causal language models as backbones: any decoder of transformers, features at the places of a message, signals out.
 
-Takes a message and features [N,D] or embeddings [D] per place; gives the reply (open where it signals), its text, and
-for each kind it may ask for a list of hidden states [K,D]. Shape suffixes: B rows, L tokens, D width, V vocabulary.
+Takes a message and features [N,D], embeddings [D] or tokens [N] per place; gives the reply (open where it asks for
+media), its text, and for each kind it may ask for a list of states [K,D] or tokens [N]. Shape suffixes: B rows,
+L tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from anyany.api.torch import (
+    Asks,
     Build,
     Component,
     Context,
@@ -23,11 +26,15 @@ from anyany.api.torch import (
     Rows,
     Rules,
     Sampler,
+    Span,
     last_hidden,
     load_transformers,
     span_rules,
 )  # fmt: skip
+from anyany.api.v1 import Message, Place
+from anyany_language.causal_cards import codebook_settings
 from anyany_language.chat import pieces
+from anyany_language.codebooks import Written, count, kept, lay_out
 from anyany_language.pretrained import model_config, signal_ids, tokenizer_of
 from anyany_language.signals import reply_message, signal_tokens, split_reply
 from anyany_language.splicing import Spliced, splice
@@ -41,9 +48,14 @@ class CausalLm(Component):
 
         super().__init__(config, build)
         self.tokenizer = tokenizer_of(build.assets)
-        self.signals = signal_tokens(config.signals)
-        settings = model_config(config, build.assets, sum(config.signals.values()))
-        self.spans = signal_ids(self.tokenizer, self.signals, settings.vocab_size, build.assets.folder is None)
+        self.signals = signal_tokens(config.signals, config.signal_names, config.signal_separator)
+        books = codebook_settings(config)
+        settings = model_config(config, build.assets, sum(config.signals.values()) + count(books, build))
+        runs = self._signal_ids(settings.vocab_size)
+        free = max([len(self.tokenizer), *(t + 1 for run in runs.values() for t in run)])
+        self.books = {b.kind: b for b in lay_out(books, build, self.tokenizer, free)}
+        self.spans = {k: Span(begin=run) for k, run in runs.items()} | {k: b.span for k, b in self.books.items()}
+        self.hand = object()  # whose tokens a medium of an earlier turn carries
         self.model = AutoModelForCausalLM.from_config(settings)
         self.model.generation_config = None
         self.context = int(getattr(settings, "max_position_embeddings", None) or config.context)
@@ -56,8 +68,27 @@ class CausalLm(Component):
 
     @cached_property
     def rules(self) -> Rules | None:
-        """Signals come whole. Made at first use: construction happens on the meta device."""
-        return span_rules(self.vocab, self.spans) if self.spans else None
+        """Media come whole. Made at first use: construction happens on the meta device."""
+        return span_rules(self.vocab, self.spans, self._loose) if self.spans else None
+
+    @cached_property
+    def _loose(self) -> set[int]:
+        """Tokens of spans that also stand outside them: separators."""
+        separator = self.config.signal_separator
+        return {t for k in self.signals for t in self.spans[k].begin[1::2]} if separator else set()
+
+    def _signal_ids(self, vocab: int) -> dict[str, list[int]]:
+        """Ids of each signal's tokens, separators included."""
+        separator, random = self.config.signal_separator, self.build.assets.folder is None
+        own = {k: [t for t in run if t != separator] for k, run in self.signals.items()}
+        found = signal_ids(self.tokenizer, own, vocab, random)
+        if not separator:
+            return found
+        between = self.tokenizer.get_vocab().get(separator)
+        ids = [between] if between is not None else self.tokenizer(separator, add_special_tokens=False).input_ids
+        if len(ids) != 1:
+            raise ValueError(f"the separator {separator!r} is {len(ids)} tokens long; it is to be one")
+        return {k: [t for token in run for t in (ids[0], token)][1:] for k, run in found.items()}
 
     def _stop_ids(self, settings: Any) -> list[int]:
         end = self.tokenizer.eos_token_id
@@ -114,8 +145,11 @@ class CausalLm(Component):
         groups = {k: [list(g) for g in r.groups()] for k, r in features.items() if r is not None}
         out = []
         for i, one in enumerate(message.list()):
-            prompt = pieces(one, self.tokenizer, self.config.template, systems[i], self.signals)
-            given = {k: [v.to(ctx.device, ctx.dtype) for v in g[i]] for k, g in groups.items()}
+            prompt = self._marked(pieces(one, self.tokenizer, self.config.template, systems[i], self.signals))
+            given = {k: [self._read(ctx, k, v) for v in g[i]] for k, g in groups.items()}
+            for kind in self.books:
+                for place, ids in kept(one, kind, self.hand).items():
+                    given[kind][place] = self._embed_ids(ids)
             embedded = self._embed(prompt, given)
             if embedded.shape[0] >= self.context:
                 raise ValueError(
@@ -124,12 +158,26 @@ class CausalLm(Component):
             out.append(embedded)
         return out
 
+    def _read(self, ctx: Context, kind: str, value: torch.Tensor) -> torch.Tensor:
+        """A medium of the prompt as [N,D] or [D]: features as they are, tokens as words."""
+        if kind in self.books and not value.is_floating_point():
+            return self._embed_ids(self.books[kind].write(value))
+        return value.to(ctx.device, ctx.dtype)
+
+    def _marked(self, prompt: Sequence[Any]) -> list[Any]:
+        """The prompt with the text that stands around media."""
+        marks = self.config.marks
+        framed = [
+            (marks[p[0]][0], p, marks[p[0]][1]) if not isinstance(p, str) and p[0] in marks else (p,) for p in prompt
+        ]
+        return [p for run in framed for p in run if p != ""]
+
     # generating --------------------------------------------------------------------------------------------------
     def generate(self, ctx: Context, message: Rows, **features: Rows | None) -> dict[str, Rows]:
         """message: B messages; each per-place port: features of the places of each message, in order.
 
-        reply: B messages (open); text: B strings; per signal kind: a list of hidden states [K,D] for each reply.
-        Raises ValueError for a prompt beyond the context.
+        reply: B messages (open); text: B strings; per kind it may ask for: a list of states [K,D], or tokens [N].
+        Raises ValueError for a prompt beyond the context, and where what is to be produced does not fit.
         """
         return self._results(ctx, self._produce(ctx, self._prompts(ctx, message, features)))
 
@@ -143,20 +191,46 @@ class CausalLm(Component):
                              ctx.option("top_p", self.config.top_p), ctx.noise_words())  # fmt: skip
         limits = Limits(max_new=room, stop_ids=self.stops, pad_id=self.stops[0] if self.stops else 0)
         watch = self._streamer(ctx, len(prompts)) if ctx.streaming else None
-        return Decoder(self.model).run(prompts, limits, sampler, self.rules, watch, ctx.check)
+        asks = Asks(produce=ctx.option("produce", self.config.produce), most=ctx.option("most", self.config.most),
+                    threshold=ctx.option("threshold", self.config.threshold))  # fmt: skip
+        return Decoder(self.model).run(prompts, limits, sampler, self.rules, watch, ctx.check, asks)
 
     def _results(self, ctx: Context, made: Sequence[Generated]) -> dict[str, Rows]:
         replies, texts = [], []
-        hidden: dict[str, list[list[torch.Tensor]]] = {k: [] for k in self.spans}
+        values: dict[str, list[list[torch.Tensor]]] = {k: [] for k in self.spans}
         for one in made:
             parts, found = split_reply(one.ids, self.spans, self._decode)
-            replies.append(reply_message(parts))
+            replies.append(reply_message(self._remembered(parts, found, one.ids)))
             texts.append("".join(p for p in parts if isinstance(p, str)).strip())
-            for kind, ids in self.spans.items():
-                runs = [one.hidden[at : at + len(ids)] for k, at in found if k == kind]
-                hidden[kind].append([torch.stack(run) for run in runs])  # type: ignore[arg-type]
+            for kind, groups in values.items():
+                runs = [(start, stop) for k, start, stop in found if k == kind]
+                groups.append([self._value(kind, one, start, stop) for start, stop in runs])
         out = {"reply": ctx.rows(replies), "text": ctx.rows(texts)}
-        return out | {kind: ctx.lists(groups) for kind, groups in hidden.items()}
+        return out | {kind: ctx.lists(groups) for kind, groups in values.items()}
+
+    def _value(self, kind: str, one: Generated, start: int, stop: int) -> torch.Tensor:
+        """What a span says: codes [N], or states [K,D]."""
+        if kind in self.books:
+            return self.books[kind].read(one.ids[start:stop])
+        return self._state(torch.stack(one.hidden[start:stop]), one.ids[start:stop])  # type: ignore[arg-type]
+
+    def _state(self, hidden_KD: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
+        """What a signal carries to its decoder [K,D]."""
+        return hidden_KD if self.config.signal_state == "hidden" else hidden_KD + self._embed_ids(ids)
+
+    def _remembered(
+        self, parts: Sequence[str | Place], found: Sequence[tuple[str, int, int]], ids: Sequence[int]
+    ) -> list[str | Place]:
+        """The parts, with the tokens of codes at their places, so that a later turn reads them as they were written."""
+        spans = iter(found)
+        out = []
+        for part in parts:
+            if isinstance(part, Place):
+                kind, start, stop = next(spans)
+                tokens = Written(hand=self.hand, ids=tuple(ids[start:stop])) if kind in self.books else None
+                part = replace(part, tokens=tokens)
+            out.append(part)
+        return out
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -183,13 +257,16 @@ class CausalLm(Component):
         """Text as it grows, without half characters."""
         ids: list[list[int]] = [[] for _ in range(batch)]
         shown, ended = [""] * batch, [False] * batch
+        quiet = [False] * self.vocab
+        if self.rules is not None:
+            quiet = [kind > 0 and t not in self._loose for t, kind in enumerate(self.rules.class_V.tolist())]
 
         def watch(step: int, tokens: list[int], over: list[bool]) -> None:
             for i, token in enumerate(tokens):
                 if ended[i]:
                     continue
                 ended[i] = over[i]
-                if token in self.stops:
+                if token in self.stops or quiet[token]:
                     continue
                 ids[i].append(token)
                 text = self._decode(ids[i])
@@ -201,9 +278,15 @@ class CausalLm(Component):
 
     # learning ----------------------------------------------------------------------------------------------------
     def learn(self, ctx: Context, message: Rows, target: Rows, **features: Rows | None) -> dict[str, Rows]:
-        """Teacher forcing: loss [B] (mean cross-entropy of the target's tokens), signals' hidden states."""
+        """Teacher forcing: loss [B] (mean cross-entropy of the target's tokens), what its signals carry.
+
+        `target_KIND`: tokens of the media in the targets. Raises ValueError for a target it could not write.
+        """
+        wanted_tokens = {k: [list(g) for g in r.groups()] for k in self.books
+                         if (r := features.pop(f"target_{k}", None)) is not None}  # fmt: skip
         prompts = self._prompts(ctx, message, features)
-        answers = [self._target_ids(m) for m in target.list()]
+        answers = [self._target_ids(m, {k: g[i] for k, g in wanted_tokens.items()})
+                   for i, m in enumerate(target.list())]  # fmt: skip
         full = [torch.cat([p, self._embed_ids(a)]) for p, a in zip(prompts, answers)]
         longest = max(f.shape[0] for f in full)
         embeds_BLD = torch.stack([F.pad(f, (0, 0, 0, longest - f.shape[0])) for f in full])
@@ -212,14 +295,15 @@ class CausalLm(Component):
             logits_BLV = self._forward(embeds_BLD, mask_BL)
             hidden_BLD = caught[0]
         losses = []
-        found: dict[str, list[list[torch.Tensor]]] = {k: [] for k in self.spans}
+        found: dict[str, list[list[torch.Tensor]]] = {k: [] for k in self.signals}
         for i, (prompt, ids) in enumerate(zip(prompts, answers)):
             at = prompt.shape[0]
             wanted = torch.tensor(ids, device=ctx.device)
             losses.append(F.cross_entropy(logits_BLV[i, at - 1 : at - 1 + len(ids)].float(), wanted))
-            for kind, run in self.spans.items():
+            for kind, groups in found.items():
+                run = self.spans[kind].begin
                 starts = [at + j for j, t in enumerate(ids) if t == run[0]]
-                found[kind].append([hidden_BLD[i, s : s + len(run)] for s in starts])
+                groups.append([self._state(hidden_BLD[i, s : s + len(run)], run) for s in starts])
         return {"loss": ctx.rows(torch.stack(losses))} | {k: ctx.lists(g) for k, g in found.items()}
 
     def _forward(self, embeds_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
@@ -227,18 +311,33 @@ class CausalLm(Component):
         logits: torch.Tensor = self.model(inputs_embeds=embeds_BLD, attention_mask=mask_BL, use_cache=False).logits
         return logits
 
-    def _target_ids(self, target: Any) -> list[int]:
-        text = []
+    def _target_ids(self, target: Message, tokens: Mapping[str, Sequence[torch.Tensor]]) -> list[int]:
+        ids: list[int] = []
+        text: list[str] = []
+        seen = dict.fromkeys(self.books, 0)
         for _, parts in target.turns():
             for part in parts:
                 kind = getattr(part, "kind", None)
-                if kind is not None and kind not in self.signals:
+                if kind in self.books:
+                    at, seen[kind] = seen[kind], seen[kind] + 1
+                    own = kept(target, kind, self.hand).get(at)
+                    if own is None and at >= len(tokens.get(kind, ())):
+                        raise ValueError(f"the target holds {kind} {at + 1}, but port `target_{kind}` has none for it")
+                    ids += self._text_ids(text) + (own or self.books[kind].write(tokens[kind][at]))
+                    text = []
+                elif kind is not None and kind not in self.signals:
                     raise ValueError(
                         f"the target holds a {kind}, but `signals` declares none; add {{signals: {{{kind}: …}}}}"
                     )
-                text.append(part if isinstance(part, str) else "".join(self.signals[str(kind)]))
-        ids = list(self.tokenizer("".join(text), add_special_tokens=False).input_ids)
-        return ids + self.stops[:1]
+                else:
+                    text.append(part if isinstance(part, str) else "".join(self.signals[str(kind)]))
+        for kind, found in tokens.items():
+            if len(found) != seen[kind]:
+                raise ValueError(f"the target holds {seen[kind]} of {kind}, and port `target_{kind}` has {len(found)}")
+        return ids + self._text_ids(text) + self.stops[:1]
+
+    def _text_ids(self, text: Sequence[str]) -> list[int]:
+        return list(self.tokenizer("".join(text), add_special_tokens=False).input_ids)
 
 
 def _original(name: str) -> str:

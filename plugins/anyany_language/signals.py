@@ -5,45 +5,59 @@ A signal for a picture is the run `[IMG0]` … `[IMG3]`; its hidden states go to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from anyany.api.torch import Span
 from anyany.api.v1 import Message, Place
 
 NAMES = {"image": "IMG", "audio": "AUD", "video": "VID"}
 
 
-def signal_tokens(signals: Mapping[str, int]) -> dict[str, list[str]]:
-    """The tokens of each kind's signal, in order. Official names for image, audio and video."""
-    return {k: [f"[{NAMES.get(k, k.upper())}{i}]" for i in range(n)] for k, n in signals.items()}
+def signal_tokens(
+    signals: Mapping[str, int], names: Mapping[str, str] | None = None, separator: str = ""
+) -> dict[str, list[str]]:
+    """The tokens of each kind's signal, in order, by default under NExT-GPT's first names.
+
+    names: patterns such as "<image_{:02d}>"; separator: stands between two tokens of a signal.
+    """
+    patterns = {k: "[" + NAMES.get(k, k.upper()) + "{}]" for k in signals} | dict(names or {})
+    found = {}
+    for kind, count in signals.items():
+        tokens = [patterns[kind].format(i) for i in range(count)]
+        found[kind] = [t for token in tokens for t in (separator, token)][1:] if separator else tokens
+    return found
 
 
 def split_reply(
-    ids: Sequence[int], spans: Mapping[str, Sequence[int]], decode: Any
-) -> tuple[list[Any], list[tuple[str, int]]]:
-    """(parts of the reply: text and places in order, (kind, index of its first token) of each signal)."""
-    first = {tokens[0]: kind for kind, tokens in spans.items()}
-    parts: list[Any] = []
-    found: list[tuple[str, int]] = []
+    ids: Sequence[int], spans: Mapping[str, Span], decode: Callable[[Sequence[int]], str]
+) -> tuple[list[str | Place], list[tuple[str, int, int]]]:
+    """(parts of the reply: text and places in order, (kind, start, stop) of each span)."""
+    first = {span.begin[0]: kind for kind, span in spans.items()}
+    parts: list[str | Place] = []
+    found: list[tuple[str, int, int]] = []
     counts: dict[str, int] = {}
-    run: list[int] = []
-    at = 0
+    at = start = 0
     while at < len(ids):
         kind = first.get(ids[at])
         if kind is None:
-            run.append(ids[at])
             at += 1
             continue
-        if run:
-            parts.append(decode(run))
-            run = []
+        parts.append(decode(ids[start:at]))
         parts.append(Place(kind=kind, index=counts.get(kind, 0)))
         counts[kind] = counts.get(kind, 0) + 1
-        found.append((kind, at))
-        at += len(spans[kind])
-    if run:
-        parts.append(decode(run))
+        start = _behind(ids, at, spans[kind])
+        found.append((kind, at, start))
+        at = start
+    parts.append(decode(ids[start:]))
     return [p for p in parts if not isinstance(p, str) or p], found
+
+
+def _behind(ids: Sequence[int], at: int, span: Span) -> int:
+    """Where the span that begins at `at` is over."""
+    if span.least == span.most:
+        return at + span.shortest
+    return list(ids).index(span.end[0], at + len(span.begin)) + len(span.end)
 
 
 def reply_message(parts: Sequence[Any]) -> Message:
