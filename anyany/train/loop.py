@@ -106,7 +106,7 @@ class Trainer:
         if (self.out / "done.json").exists() and self.resume:
             done = json.loads((self.out / "done.json").read_text("utf-8"))
             return Summary(stage=self.stage.name, steps=done["steps"], seconds=0.0, losses=done["losses"], skipped=True)
-        if not self.resume and self.out.is_dir() and any(self.out.iterdir()):
+        if self.main and not self.resume and self.out.is_dir() and any(self.out.iterdir()):
             raise TrainError("E710", f"{self.out} holds another run",
                              "go on with it by `--resume`, or write elsewhere with `--out`")  # fmt: skip
         self.records = Records(self.stage.part, self.stage.name, self.settings["seed"])
