@@ -134,4 +134,44 @@ RVQ = card(
     impl="anyany_audio.rvq:Rvq",
 )
 
-CARDS = [GRIFFIN_LIM, HIFI_GAN, RVQ]
+
+# speech -------------------------------------------------------------------------------------------------------------
+class TtsConfig(Config):
+    """VITS; a checkpoint's config.json overrides the sizes."""
+
+    speed: float = option(1.0, per_item=True, low=0.1, high=10.0, doc="how fast: 2 is twice as fast")
+    speaker: int | None = option(None, per_item=True, low=0, doc="which voice, of a model that has several")
+    noise: float | None = option(None, per_item=True, low=0.0, doc="how much voices vary (the checkpoint's own)")
+    longest: int = option(2000, low=1, doc="characters spoken at once")
+    rate: int = option(RATE, low=1000, doc="samples a second, without a checkpoint")
+    width: int = option(192, low=4, doc="features a character, without a checkpoint")
+    layers: int = option(6, low=1, doc="blocks of the text encoder, without a checkpoint")
+    channels: int = option(512, low=8, doc="channels after the vocoder's first layer, without a checkpoint")
+    upsample: list[int] = option([8, 8, 2, 2], doc="without a checkpoint: samples a frame, factor by factor")
+    stochastic: bool = option(True, doc="without a checkpoint: durations are drawn, not predicted")
+
+    def __post_init__(self) -> None:
+        if self.width % 4:
+            raise ValueError(f"width {self.width} is no multiple of 4")
+        if not self.upsample or any(u < 1 for u in self.upsample) or self.channels % 2 ** len(self.upsample):
+            raise ValueError(f"channels {self.channels} are not halved {len(self.upsample)} times by {self.upsample}")
+
+
+def tts_calls(config: Any, facts: Any) -> dict[str, Call]:
+    takes = {"text": Port("text", doc="what is said")}
+    return {"speak": Call(takes=takes, gives=_mono(facts.known("rate") or config.rate), batching=Batching(max_rows=16))}
+
+
+TTS = card(
+    "audio/tts",
+    role="decoder",
+    about="Text as speech; letters are read as they are, so no phonemiser is needed.",
+    source="VITS (Kim et al. 2021, arXiv 2106.06103); MMS (Pratap et al. 2023, arXiv 2305.13516); transformers",
+    config=TtsConfig,
+    calls=tts_calls,
+    facts=Facts(rate=[json("sampling_rate")]),
+    tiny={"width": 8, "layers": 1, "channels": 16, "upsample": [8, 5, 4], "stochastic": False},
+    impl="anyany_audio.tts:Tts",
+)
+
+CARDS = [GRIFFIN_LIM, HIFI_GAN, RVQ, TTS]
