@@ -65,15 +65,11 @@ class Tts(Component):
         for row, one in enumerate(text):
             ctx.check()
             ids_1L = torch.tensor([self._ids(one)], device=ctx.device)
-            if noises[row] is not None:
-                self.model.noise_scale = float(noises[row])
-            else:
-                self.model.noise_scale = self.model.config.noise_scale
+            self.model.noise_scale = self.model.config.noise_scale if noises[row] is None else noises[row]
+            speaker = self._speaker(speakers[row])
             with RowNoise(ctx, row):
-                wave_1S = self.model(
-                    ids_1L, speaker_id=self._speaker(speakers[row]), speaking_rate=speeds[row]
-                ).waveform
-            made.append(Audio(wave_1S.float().cpu().clamp(-1, 1), self.rate))
+                spoken = self.model(ids_1L, speaker_id=speaker, speaking_rate=float(speeds[row]))
+            made.append(Audio(spoken.waveform.float().cpu().clamp(-1, 1), self.rate))
         return {"audio": ctx.rows(made)}
 
     def _speaker(self, number: int | None) -> int | None:
@@ -83,11 +79,10 @@ class Tts(Component):
         return (number or 0) if count > 1 else None
 
     def _ids(self, text: str) -> list[int]:
-        if len(text) > self.config.longest:
-            raise ValueError(
-                f"the text is {len(text)} characters long; at most {self.config.longest} are spoken at once"
-            )
-        if self.build.assets.folder is None:
+        longest = self.config.longest
+        if len(text) > longest:
+            raise ValueError(f"the text is {len(text)} characters long; at most {longest} are spoken at once")
+        if self.build.assets.path("config.json") is None:
             kept = [LETTERS.index(c) % (self.model.config.vocab_size - 1) + 1 for c in text.lower() if c in LETTERS]
             ids = [0, *(i for k in kept for i in (k, 0))]
         else:
@@ -103,11 +98,12 @@ class Tts(Component):
         if self._tokenizer is None:
             from transformers import VitsTokenizer
 
-            self._tokenizer = VitsTokenizer.from_pretrained(str(self.build.assets.folder), local_files_only=True)
-            if self._tokenizer.phonemize:
-                raise ValueError(
-                    "this checkpoint reads phonemes, not letters; take one of MMS-TTS (facebook/mms-tts-*)"
-                )
+            if self.build.assets.path("vocab.json") is None:
+                raise ValueError(f"{self.build.node} cannot read: its checkpoint has no vocab.json")
+            own = VitsTokenizer.from_pretrained(str(self.build.assets.folder), local_files_only=True)
+            if own.phonemize:
+                raise ValueError("this checkpoint reads phonemes, not letters; take one of facebook/mms-tts-*")
+            self._tokenizer = own
         return self._tokenizer
 
 
