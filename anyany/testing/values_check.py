@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from anyany.api.v1 import Media, Message, Place, Port, Region
+from anyany.media.fields import Field
 from anyany.media.values import Audio, Video
 from anyany.testing.synthetic import Making
 
@@ -126,6 +127,8 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, Video):
         yield f"{path}.fps", value.fps
         yield f"{path}.frames", value.frames
+    elif isinstance(value, Field):
+        yield from leaves(vars(value), path)
     elif isinstance(value, Mapping):
         for key in value:
             yield from leaves(value[key], f"{path}.{key}")

@@ -20,14 +20,17 @@ from .store import Entry, Store, changed
 class Layout:
     """One rule: names that match `pattern` whole become `into` (a regular expression's replacement).
 
-    Several names in `into` split the tensor into that many equal parts along its first axis; `transposed` swaps its
-    two axes; `reshape` gives another shape of as many numbers (-1 once), after the split.
+    Several names in `into` split the tensor into that many equal parts along `axis`, one after the other, or with
+    `in_turn` one slice each in turn; `transposed` swaps its two axes; `reshape` gives another shape of as many numbers
+    (-1 once), after the split.
     """
 
     pattern: str
     into: str | tuple[str, ...]
     transposed: bool = False
     reshape: tuple[int, ...] | None = None
+    axis: int = 0
+    in_turn: bool = False
 
 
 def relayout(stores: Store | Sequence[Store], rules: Iterable[Layout]) -> Store:
@@ -55,7 +58,7 @@ def _pieces(store: Store, name: str, rules: Sequence[tuple[re.Pattern[str], Layo
         if found is None:
             continue
         names = (rule.into,) if isinstance(rule.into, str) else rule.into
-        if entry.shape and entry.shape[0] % len(names):
+        if len(names) > 1 and (len(entry.shape) <= rule.axis or entry.shape[rule.axis] % len(names)):
             text = f"{store.origin}: {name} is {list(entry.shape)}, which does not split into {len(names)}."
             raise WeightsError("E459", text, "these weights are of another component")
         return [(found.expand(new), _piece(entry, rule, i, len(names))) for i, new in enumerate(names)]
@@ -67,12 +70,18 @@ def _piece(entry: Entry, rule: Layout, index: int, count: int) -> Entry:
         return entry
 
     def change(tensor: torch.Tensor) -> torch.Tensor:
-        part = tensor.chunk(count)[index] if count > 1 else tensor
+        part = _split(tensor, rule, index, count) if count > 1 else tensor
         part = part.t() if rule.transposed else part
         return part.reshape(rule.reshape).contiguous() if rule.reshape is not None else part.contiguous()
 
     shape = tuple(change(torch.empty(entry.shape, device="meta")).shape)
     return _reshaped(changed(entry, _reader(entry, change), entry.origin), shape)
+
+
+def _split(tensor: torch.Tensor, rule: Layout, index: int, count: int) -> torch.Tensor:
+    if rule.in_turn:
+        return tensor.unflatten(rule.axis, (-1, count)).select(rule.axis + 1, index)
+    return tensor.chunk(count, rule.axis)[index]
 
 
 def _reader(entry: Entry, change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.device], torch.Tensor]:

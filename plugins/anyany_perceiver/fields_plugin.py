@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anyany.api.v1 import Card, hookimpl
+from anyany_perceiver.aurora_card import AURORA
 
 
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return []
+    return [AURORA]

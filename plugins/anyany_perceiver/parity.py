@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from anyany_perceiver import fields_parity
 from anyany_perceiver.flow import neighbourhoods
 from anyany_perceiver.fourier import fourier, grid, steps
 from anyany_perceiver.input_widths import fourier_width
@@ -167,6 +168,7 @@ CASES = {
     ("perceiver", "multimodal_autoencoding"): autoencoding,
     ("perceiver", "krasserm_repeated_cross_attention"): krasserm,
     ("perceiver", "krasserm_shared_blocks"): krasserm,
+    **fields_parity.CASES,
 }
 
 
@@ -197,4 +199,4 @@ def _prep(released: Any) -> dict[str, Any]:
     return {"preset": "conv", "size": [side, side]} if "convnet.conv" in names else {"size": [side, side]}
 
 
-LAYOUTS = {"perceiver": layout}
+LAYOUTS = {"perceiver": layout, **fields_parity.LAYOUTS}
