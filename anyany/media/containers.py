@@ -135,7 +135,10 @@ def _scan(container: Any, stream: Any, path: str, format: str) -> _Scan:
         raise MediaError("E516", "the film has no frames", "give a film that lasts", path)
     promised = (container.duration or 0) / av.time_base
     if stream.frames > count or promised > last + max(0.5, 0.05 * promised):
-        message = f"the {format} file ends too early: it promises {promised:.2f} s and holds {last:.2f} s"
+        told, found = (
+            (f"{stream.frames} frames", count) if stream.frames > count else (f"{promised:.2f} s", f"{last:.2f} s")
+        )
+        message = f"the {format} file ends too early: it promises {told} and holds {found}"
         raise MediaError("E508", message, "copy or download it again", path)
     return _Scan(count=count, start=start, end=end)
 
