@@ -25,13 +25,13 @@ from anyany.engine.watch import Recorder
 from anyany.spec.stages import Stage
 from anyany.train import checkpoint
 from anyany.train.errors import TrainError
+from anyany.train.learner import Learner
 from anyany.train.metrics import MetricsFile
-from anyany.train.model import StageModel
-from anyany.train.optim import Average, optimiser, rate
+from anyany.train.optim import rate
 from anyany.train.prefix import Prefix
 from anyany.train.records import Records
+from anyany.train.sharing import sharded, unsynced
 from anyany.train.validate import Validator
-from anyany.train.write import write_nodes
 
 GRADIENT_BY = 10
 """Steps within which some gradient must have reached every learned node."""
@@ -112,20 +112,16 @@ class Trainer:
         self.records = Records(self.stage.part, self.stage.name, self.settings["seed"])
         if self.main:
             self.records.check()
-        self.model = StageModel(self.stage, self.accelerator.device, self.recorder)
-        learned = self.model.learned()
-        self.optim = optimiser(learned, self.settings["optim"])
-        self.average = Average(learned, self.settings["ema"]) if self.settings["ema"] else None
+        self.learner = Learner(self.stage, self.accelerator, self.recorder)
         self.made_of = self._made_of()
-        first = self._restore(learned)
-        self.prepared, self.stepper = self.accelerator.prepare(self.model, self.optim)
-        self.prefix = Prefix(self.model, cached=self.settings["cache"] and self.records.length is not None)
+        first = self._restore()
+        self.prefix = Prefix(self.learner.model, cached=self.settings["cache"] and self.records.length is not None)
         if self.main:
             self.out.mkdir(parents=True, exist_ok=True)
         self.file = MetricsFile(self.out, first) if self.main else None
         validator = None
         if self.stage.validation is not None:
-            validator = Validator(self.stage, self.model, self.out, self.settings["seed"])
+            validator = Validator(self.stage, self.learner.model, self.out, self.settings["seed"])
         losses = self._steps(first, validator)
         return self._finish(losses, perf_counter() - began)
 
@@ -135,11 +131,11 @@ class Trainer:
         made = {"learn": list(self.stage.learn), "lora": dict(self.stage.lora), "settings": kept}
         return dict(json.loads(json.dumps(made)))
 
-    def _restore(self, learned: Mapping[str, torch.nn.Parameter]) -> int:
+    def _restore(self) -> int:
         found = checkpoint.folders(self.out) if self.resume else []
         if not found:
             return 0
-        step = checkpoint.restore(found[0], self.made_of, learned, self.optim, self.average)
+        step = self.learner.restore(found[0], self.made_of)
         self.watch("note", {"text": f"{self.stage.name}: going on after step {step}"})
         return step
 
@@ -161,14 +157,13 @@ class Trainer:
         return losses
 
     def _step(self, step: int, seen: dict[str, bool]) -> float:
-        for group in self.stepper.param_groups:
-            group["lr"] = rate(step, self.settings["steps"], self.settings["optim"]["lr"], self.settings["schedule"])
         parts = self.settings["accumulate"]
         for part in range(parts):
             state = self._state(step, part)
-            quiet = self.accelerator.no_sync(self.prepared) if part + 1 < parts else contextlib.nullcontext()
+            prepared = self.learner.prepared
+            quiet = unsynced(prepared, self.accelerator) if part + 1 < parts else contextlib.nullcontext()
             with quiet, self.accelerator.autocast():
-                total, losses = self.prepared(state)
+                total, losses = prepared(state)
                 self._finite(total, losses, step, state)
                 self.accelerator.backward(total / parts)
             for name, (value, count) in losses.items():
@@ -178,14 +173,8 @@ class Trainer:
                 self._pending.setdefault("failed_items", []).append((float(failed), 1))
         if step < GRADIENT_BY:
             self._gradients(step, seen)
-        norm = 0.0
-        if self.settings["clip"]:
-            norm = float(self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.settings["clip"]))
-        self.stepper.step()
-        self.stepper.zero_grad()
-        if self.average is not None:
-            self.average.update(self.model.learned(), step)
-        return norm
+        lr = rate(step, self.settings["steps"], self.settings["optim"]["lr"], self.settings["schedule"])
+        return self.learner.step(step, lr)
 
     def _state(self, step: int, part: int) -> State:
         """The items of one part of a step on this process, with all that comes before what is learned."""
@@ -211,8 +200,7 @@ class Trainer:
 
     def _gradients(self, step: int, seen: dict[str, bool]) -> None:
         for node in seen:
-            grads = [p.grad for p in self.model.nodes[node].parameters() if p.requires_grad and p.grad is not None]
-            seen[node] = seen[node] or any(bool(g.any()) for g in grads)
+            seen[node] = self.learner.touched(node) or seen[node]
         late = [n for n, ok in seen.items() if not ok]
         if late and step + 1 in (GRADIENT_BY, self.settings["steps"]):
             told = f"stage {self.stage.name}: no gradient reached {', '.join(late)} in {step + 1} steps"
@@ -224,7 +212,7 @@ class Trainer:
         if (step + 1) % self.settings["log_every"] and step + 1 != self.settings["steps"] and step:
             return None
         means = self._means()
-        lr = self.stepper.param_groups[0]["lr"]
+        lr = self.learner.optim.param_groups[0]["lr"]
         values = {**means, "lr": lr, "gradient_norm": norm}
         if self.file is not None:
             self.file.write(step + 1, values)
@@ -242,45 +230,22 @@ class Trainer:
         return {n: s / c for n, (s, c) in zip(names, sums) if c}
 
     def _validate(self, step: int, validator: Validator) -> None:
-        if self.main:
-            with self._averaged():
-                found = validator.run(step + 1)
-            if self.file is not None and found:
-                self.file.write(step + 1, found)
-            self.watch("validated", {"stage": self.stage.name, "step": step + 1, **found})
-        self.accelerator.wait_for_everyone()
-
-    @contextlib.contextmanager
-    def _averaged(self) -> Any:
-        """Inside, the learned weights are their average, where there is one."""
-        if self.average is None:
-            yield
-            return
-        learned = self.model.learned()
-        own = {n: p.detach().clone() for n, p in learned.items()}
-        with torch.no_grad():
-            for name, parameter in learned.items():
-                parameter.copy_(self.average.values[name])
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for name, parameter in learned.items():
-                    parameter.copy_(own[name])
+        with self.learner.averaged():
+            found = validator.run(step + 1) if self.main else {}
+            self.accelerator.wait_for_everyone()
+        if self.file is not None and found:
+            self.file.write(step + 1, found)
+        self.watch("validated", {"stage": self.stage.name, "step": step + 1, **found})
 
     # the end -----------------------------------------------------------------------------------------------------
     def _save(self, step: int) -> None:
-        if self.main:
-            moment = checkpoint.Moment(step=step, made_of=self.made_of)
-            checkpoint.save(self.out, moment, self.model.learned(), self.optim, self.average)
-            self.watch("saved", {"stage": self.stage.name, "step": step})
+        self.learner.save(self.out, checkpoint.Moment(step=step, made_of=self.made_of))
+        self.watch("saved", {"stage": self.stage.name, "step": step})
         self.accelerator.wait_for_everyone()
 
     def _finish(self, losses: Mapping[str, float], seconds: float) -> Summary:
-        files: list[Path] = []
+        files = self.learner.write(self.out)
         if self.main:
-            with self._averaged():
-                files = write_nodes(self.model, self.out)
             told = self._told(seconds)
             done = {"steps": self.settings["steps"], "losses": dict(losses), "seconds": seconds, **told}
             partial = self.out / "done.json.partial"
@@ -295,5 +260,6 @@ class Trainer:
         """What the prefix cost and saved."""
         prefix = self.prefix
         nodes = {n: {"seconds": s.seconds, "rows": s.rows} for n, s in self.recorder.nodes.items()}
-        return {"prefix": {"computed": prefix.computed, "reused": prefix.reused, "seconds": prefix.seconds,
+        shared = "alone" if self.accelerator.num_processes == 1 else "shards" if sharded(self.accelerator) else "copies"
+        return {"processes": self.accelerator.num_processes, "shared": shared, "prefix": {"computed": prefix.computed, "reused": prefix.reused, "seconds": prefix.seconds,
                            "bytes": prefix.bytes}, "nodes": nodes}  # fmt: skip

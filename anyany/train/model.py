@@ -127,16 +127,17 @@ class StageModel(nn.Module):
 
 
 def split(plan: Plan, learned: set[str]) -> tuple[list[Step], list[Step]]:
-    """The steps before anything learned, and those from the first learned node on."""
-    inside: set[str] = set()
-    prefix, trained = [], []
-    for step in plan.steps:
-        if step.node.owner in learned or step.upstream & inside:
-            inside.add(step.name)
-            trained.append(step)
-        else:
-            prefix.append(step)
-    return prefix, trained
+    """The steps before anything learned, and the others: those that share weights with them, too."""
+    owners = set(learned)
+    while True:
+        inside: set[str] = set()
+        for step in plan.steps:
+            if step.node.owner in owners or step.upstream & inside:
+                inside.add(step.name)
+        found = {s.node.owner for s in plan.steps if s.name in inside}
+        if found <= owners:
+            return [s for s in plan.steps if s.name not in inside], [s for s in plan.steps if s.name in inside]
+        owners |= found
 
 
 def _placed(stage: Stage, device: str) -> Graph:

@@ -48,4 +48,4 @@ class Average:
         """After step number `step`, counted from 0."""
         keep = min(self.decay, (1 + step) / (10 + step))
         for name, parameter in parameters.items():
-            self.values[name].lerp_(parameter.detach().float(), 1 - keep)
+            self.values[name].mul_(keep).add_(parameter.detach().float(), alpha=1 - keep)
