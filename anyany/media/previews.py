@@ -53,7 +53,30 @@ def preview(kind: str, value: Any) -> str:
     _message,
              "scores": _scores, "label": _text, "boxes": _numbers, "points": _points, "flow": _flow,
              "spans": _spans}.get(kind)  # fmt: skip
-    return shown(value) if shown is not None else _other(value)
+    return _drawing(kind, value) + (shown(value) if shown is not None else _other(value))
+
+
+def _drawing(kind: str, value: Any) -> str:
+    """A region on its picture, or a field as a map; nothing for other values."""
+    if kind == "field":
+        from anyany.media.fields import Field
+        from anyany.media.maps import picture
+
+        return _picture(picture(value), 3 * SIDE) if isinstance(value, Field) else ""
+    if kind in ("boxes", "points", "mask"):
+        from anyany.media.drawing import can_draw, drawn
+
+        return _picture(drawn(kind, value), SIDE) if can_draw(kind, value) else ""
+    return ""
+
+
+def _picture(image: Any, side: int) -> str:
+    """A Pillow picture, no larger than `side`."""
+    note = f"{image.width}×{image.height}"
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return _image_tag(_uri(buffer.getvalue(), "image/png"), note)
 
 
 def _note(text: str) -> str:
@@ -73,12 +96,7 @@ def _uri(data: bytes, mime: str) -> str:
 def _image(value: Any) -> str:
     from anyany.media.images import meet_image, pillow
 
-    image = pillow(meet_image(value, {"channels": 4 if getattr(value, "shape", [0])[0] == 4 else 3}))
-    note = f"{image.width}×{image.height}"
-    image.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return _image_tag(_uri(buffer.getvalue(), "image/png"), note)
+    return _picture(pillow(meet_image(value, {"channels": 4 if getattr(value, "shape", [0])[0] == 4 else 3})), SIDE)
 
 
 def _image_tag(src: str, note: str = "") -> str:
@@ -210,10 +228,18 @@ def _flow(value: Any) -> str:
 
 def _spans(value: Any) -> str:
     rows = _plain(value)
+    if isinstance(rows, list):
+        rows = [[r[k] for k in ("start", "end", "text")] if _named_span(r) else r for r in rows]
     if not isinstance(rows, list) or not all(isinstance(r, list) and len(r) >= 3 for r in rows):
         return _other(value)
     cells = [[f"{row[0]:.2f}", f"{row[1]:.2f}", html.escape(str(row[2]))] for row in rows]
     return _table(cells, ["from (s)", "to (s)", "text"])
+
+
+def _named_span(row: Any) -> bool:
+    return (
+        isinstance(row, dict) and all(isinstance(row.get(k), (int, float)) for k in ("start", "end")) and "text" in row
+    )
 
 
 def _other(value: Any) -> str:
@@ -227,7 +253,11 @@ def _other(value: Any) -> str:
         shape, dtype = "×".join(map(str, x.shape)), str(value.dtype).removeprefix("torch.")
         return _note(f"{shape} {dtype}, from {x.min():.4g} to {x.max():.4g}, mean {x.mean():.4g}")
     from anyany.media.errors import MediaError
+    from anyany.media.fields import GROUPS, Field
 
+    if isinstance(value, Field):
+        names = [f"{group}_{name}" for group in GROUPS for name in getattr(value, group)]
+        return _note(f"{value.time:%Y-%m-%d %H:%M} UTC; {', '.join(names)}")
     try:
         text = json.dumps(_plain(value), ensure_ascii=False, indent=1)
     except MediaError:
@@ -282,7 +312,7 @@ def message_page(message: Message, names: Mapping[int, str], title: str) -> str:
         if index not in names:
             return _or_note(part)
         src = quote(names[index])
-        if part.kind in ("image", "mask"):
+        if part.kind == "image" or isinstance(part, Region):
             return _image_tag(src)
         if part.kind == "audio":
             return _audio_tag(src)

@@ -5,6 +5,7 @@ video: B films [T,C,H,W] -> frames: B lists of [C,H,W]; times: B lists of {start
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from anyany.api.torch import Component, Context, Rows, Video, sample_frames
@@ -14,9 +15,11 @@ class Frames(Component):
     """Options: `FramesConfig`. A file's other frames are never decoded: the loader is told which are wanted."""
 
     def seen(self, video: Video) -> Video:
-        """The film with the wanted frames alone. Raises ValueError for one without frames."""
+        """The film with the wanted frames alone. Raises ValueError for one without frames or without a speed."""
         if not video.frames.shape[0]:
             raise ValueError("the film has no frames")
+        if not 0 < video.fps < math.inf:
+            raise ValueError(f"the film has {video.fps} frames a second, so none of them has a time")
         if self.config.n:
             return sample_frames(video, frames=self.config.n)
         return sample_frames(video, every=1 / self.config.fps, most=self.config.most)

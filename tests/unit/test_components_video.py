@@ -82,6 +82,9 @@ def test_a_film_shorter_than_a_second_gives_one_frame() -> None:
 def test_a_film_without_frames_is_an_error() -> None:
     with pytest.raises(ValueError, match="no frames"):
         cut(Video(torch.zeros(0, 3, 8, 8), 8.0))
+    for fps in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="frames a second"):
+            cut(film(4, fps))
 
 
 def test_films_of_a_batch_keep_their_own_frames() -> None:

@@ -231,6 +231,7 @@ def test_the_page_of_a_message_names_the_media_and_escapes_the_text(tmp_path: Pa
         ("boxes", torch.ones(2, 4), "table"),
         ("points", torch.ones(2, 2), "table"),
         ("spans", [(0.0, 1.0, "<hi>")], "table"),
+        ("spans", [{"start": 0.0, "end": 1.0, "text": "<hi>"}], "table"),
         ("label", "<cat>", "span"),
         ("text", "<script>alert(1)</script>", "span"),
         ("features", torch.rand(5, 9), "span"),
