@@ -239,6 +239,9 @@ class CausalLm(Component):
         """Beam search by transformers' generate, a row at a time, without signals (no hidden states)."""
         if self.spans:
             raise ValueError("beams do not go with signals; set beams: 1")
+        from transformers import GenerationConfig
+
+        self.model.generation_config = GenerationConfig()  # neither missing, nor a checkpoint's taste
         out = []
         for prompt, n in zip(prompts, room):
             mask = torch.ones(1, prompt.shape[0], device=prompt.device, dtype=torch.int64)

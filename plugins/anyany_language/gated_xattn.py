@@ -171,9 +171,17 @@ class GatedXattnLm(CausalLm):
     # calls -------------------------------------------------------------------------------------------------------
     def _produce(self, ctx: Context, prompts: Sequence[torch.Tensor]) -> list[Generated]:
         if self.config.beams > 1:
-            raise ValueError("beams do not go with cross-attention; set beams: 1")
+            return super()._produce(ctx, prompts)
         with self.looking(self.seen(self._rows, max(p.shape[0] for p in prompts), left=True)):
             return super()._produce(ctx, prompts)
+
+    def _beams(self, prompts: Sequence[torch.Tensor], room: Sequence[int]) -> list[Generated]:
+        """A row at a time; all beams of a row look at its media."""
+        out: list[Generated] = []
+        for row, prompt, most in zip(self._rows, prompts, room):
+            with self.looking(self.seen([row], prompt.shape[0], left=True)):
+                out += super()._beams([prompt], [most])
+        return out
 
     def _forward(self, embeds_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         with self.looking(self.seen(self._rows, embeds_BLD.shape[1], left=False)):

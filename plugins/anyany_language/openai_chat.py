@@ -1,6 +1,7 @@
 """Any OpenAI-compatible chat server as a backbone (OpenAI, vLLM, llama.cpp, …): a message goes out, a reply comes back.
 
-Text, pictures (PNG) and sound (WAV) travel inside the request. No weights; failures of the server are the item's.
+Text, pictures (PNG) and sound (WAV) travel inside the request; words are streamed where somebody watches. No weights;
+failures of the server are the item's.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from anyany.api.torch import Audio, Build, Component, Context, Rows, to_uint8
 from anyany.api.v1 import Media, Message
+from anyany_language.chat_server import post
 
 AGAIN = (408, 409, 429, 500, 502, 503, 504)
 LONGEST_WAIT = 30.0
@@ -39,9 +40,10 @@ class OpenAiChat(Component):
         bodies = [
             self._body(m, {k: v[i] for k, v in wanted.items()}) for i, m in enumerate(message.list())
         ]  # fmt: skip
-        answers = await asyncio.gather(*(self._ask(ctx, b) for b in bodies))
-        for i, text in enumerate(answers):
-            ctx.emit(i, text)
+        answers = await asyncio.gather(*(self._ask(ctx, i, b) for i, b in enumerate(bodies)))
+        if not self.config.stream:
+            for i, text in enumerate(answers):
+                ctx.emit(i, text)
         return {"reply": ctx.rows([Message((a,)) for a in answers]), "text": ctx.rows(list(answers))}
 
     def _body(self, message: Message, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,40 +56,32 @@ class OpenAiChat(Component):
                 "temperature": float(wanted["temperature"])}  # fmt: skip
         return body if self.config.seed is None else body | {"seed": self.config.seed}
 
-    async def _ask(self, ctx: Context, body: Mapping[str, Any]) -> str:
-        """The text of the answer, after as many tries as `retries` allows."""
+    async def _ask(self, ctx: Context, row: int, body: Mapping[str, Any]) -> str:
+        """The text of the answer, after as many tries as `retries` allows; told as it comes where somebody watches."""
+        loop = asyncio.get_running_loop()
+        key = os.environ.get(self.config.key_env) if self.config.key_env else None
+
+        def tell(piece: str) -> None:  # called in the thread that reads
+            ctx.check()
+            loop.call_soon_threadsafe(ctx.emit, row, piece)
+
+        watched = tell if ctx.streaming and self.config.stream else None
         for attempt in range(self.config.retries + 1):
             ctx.check()
-            status, answer, wait = await asyncio.to_thread(self._post, body)
-            if status == 200:
-                return _text_of(answer)
-            if status not in AGAIN or attempt == self.config.retries:
+            answer = await asyncio.to_thread(post, self.config.url, body, key, self.config.timeout, watched)
+            if answer.status == 200:
+                return answer.text
+            if answer.begun or answer.status not in AGAIN or attempt == self.config.retries:
                 break
-            await asyncio.sleep(min(LONGEST_WAIT, wait if wait is not None else self.config.wait * 2**attempt))
-        said = " ".join(answer.split())[:300]
+            await asyncio.sleep(
+                min(LONGEST_WAIT, answer.wait if answer.wait is not None else self.config.wait * 2**attempt)
+            )
+        said = " ".join(answer.text.split())[:300]
         where = f"{self.config.url} ({self.config.model})"
-        raise ValueError(f"{where} answered {status}: {said}" if status else f"{where} cannot be reached: {said}")
-
-    def _post(self, body: Mapping[str, Any]) -> tuple[int, str, float | None]:
-        """(status, or 0 where nobody answers; the answer; seconds to wait where the server says so)."""
-        import urllib.error
-        import urllib.request
-
-        headers = {"Content-Type": "application/json"}
-        key = os.environ.get(self.config.key_env) if self.config.key_env else None
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        url = f"{self.config.url.rstrip('/')}/chat/completions"
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=self.config.timeout) as answer:
-                return int(answer.status), answer.read().decode("utf-8", "replace"), None
-        except urllib.error.HTTPError as error:
-            wait = error.headers.get("Retry-After", "")
-            text = error.read().decode("utf-8", "replace")
-            return int(error.code), text, float(wait) if wait.replace(".", "", 1).isdigit() else None
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            return 0, str(getattr(error, "reason", error)), None
+        if answer.begun:
+            raise ValueError(f"{where}: {said}")
+        raise ValueError(f"{where} answered {answer.status}: {said}" if answer.status
+                         else f"{where} cannot be reached: {said}")  # fmt: skip
 
 
 def _content(parts: Any, role: str) -> Any:
@@ -131,14 +125,3 @@ def _wav(sound: Audio | os.PathLike[str]) -> str:
         samples, rate = sound.samples.cpu().numpy().T, sound.rate
     soundfile.write(out, samples, rate, format="WAV", subtype="PCM_16")
     return base64.b64encode(out.getvalue()).decode()
-
-
-def _text_of(answer: str) -> str:
-    """The reply's text. Raises ValueError where the server sends something else."""
-    try:
-        content = json.loads(answer)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError):
-        raise ValueError(f"the server sent no chat completion: {' '.join(answer.split())[:200]}") from None
-    if isinstance(content, list):
-        content = "".join(p.get("text", "") for p in content if isinstance(p, dict))
-    return str(content or "")

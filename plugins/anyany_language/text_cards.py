@@ -106,6 +106,7 @@ class OpenAiChatConfig(Config):
     max_new_tokens: int = option(512, per_item=True, low=1, doc="longest reply in tokens")
     temperature: float = option(0.0, per_item=True, low=0.0, doc="0 is greedy")
     seed: int | None = option(None, doc="seed for servers that take one")
+    stream: bool = option(True, doc="ask for words as they come where somebody watches")
     timeout: float = option(120.0, low=0.1, doc="seconds to wait for an answer")
     retries: int = option(4, low=0, doc="further tries when the server is busy or fails")
     wait: float = option(1.0, low=0.0, doc="seconds before the first of them; it doubles")

@@ -90,6 +90,48 @@ def test_a_message_without_media_is_read_by_the_frozen_model_alone(flamingo: Any
     assert isinstance(rows["text"][0], str)
 
 
+def searched(made: Any, pictures: list[torch.Tensor], texts: list[str]) -> list[str]:
+    """Replies to a picture and a text each."""
+    messages = [Message((Media(kind="image", value="?"), t)) for t in texts]
+    given = {"message": Rows(messages), "image": Rows(pictures, counts=[1] * len(texts))}
+    return list(call(made, "generate", given, list(range(len(texts))))["text"])
+
+
+def test_beams_look_at_the_picture_of_their_row() -> None:
+    made = component("language/gated-xattn", visual=12, beams=3, inputs=["image"])
+    for parameter in made.component.parameters():
+        if parameter.dim() > 1:
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.4)
+    for block in made.component.gated.values():
+        block.attn_gate.fill_(1.0)
+    pictures, texts = media(0, 3), ["what?", "and what is this here?", "so"]
+    together = searched(made, pictures, texts)
+    assert [searched(made, [p], [t])[0] for p, t in zip(pictures, texts)] == together
+    assert searched(made, [media(9, 1)[0], *pictures[1:]], texts)[1:] == together[1:]
+    assert searched(made, media(9, 3), texts) != together
+
+
+def test_beams_of_closed_gates_are_those_of_the_frozen_model() -> None:
+    made = component("language/gated-xattn", visual=12, beams=3, inputs=["image"])
+    for block in made.component.gated.values():
+        block.attn_gate.zero_()
+        block.ff_gate.zero_()
+    prompt = made.component._embed_ids([made.component.mark, *range(97, 105)])
+    made.component._rows = [([media(0, 1)[0]], [1] * 9)]
+    mine = made.component._beams([prompt], [8])
+    ids = made.component.model.generate(inputs_embeds=prompt[None], num_beams=3, do_sample=False, max_new_tokens=8,
+                                        attention_mask=torch.ones(1, 9), pad_token_id=256,
+                                        eos_token_id=made.component.stops)  # fmt: skip
+    assert mine[0].ids == [t for t in ids[0].tolist() if t not in made.component.stops]
+
+
+def test_a_language_model_without_a_checkpoint_searches_by_beams() -> None:
+    made = component("language/causal-lm", beams=3, inputs=["image"])
+    pictures, texts = [torch.randn(n, 32) for n in (2, 5)], ["what?", "and this, what is it?"]
+    together = searched(made, pictures, texts)
+    assert [searched(made, [p], [t])[0] for p, t in zip(pictures, texts)] == together
+
+
 # masked words and encoder-decoders -----------------------------------------------------------------------------------
 def test_filling_changes_only_the_masks() -> None:
     made = component("language/masked-lm")
