@@ -44,7 +44,7 @@ def _parts(item: Any, base_dir: str | None, index: int) -> tuple[Part, ...]:
 
 
 def _from_dict(item: dict[Any, Any], base_dir: str | None, index: int) -> Part:
-    tags = [k for k in item if k != "of"]
+    tags = [k for k in item if k not in ("of", "drawn")]  # `drawn` names a picture that a saved message wrote
     if len(tags) != 1:
         raise MediaError("E521", f"part {index} of the message is {_short(item)}: it needs one tag", _FORMS)
     tag, value = tags[0], item[tags[0]]

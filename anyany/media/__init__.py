@@ -13,18 +13,18 @@ from anyany.media.limits import Limits
 if TYPE_CHECKING:
     from anyany.media.loading import load, meet, resolve
     from anyany.media.previews import preview
-    from anyany.media.saving import message_parts, save
+    from anyany.media.saving import companions, message_parts, save
     from anyany.media.sniffing import Sniffed, sniff
     from anyany.media.values import Audio, Video, to_float, to_uint8
 
 __all__ = [
-    "CODES", "Audio", "Limits", "MediaError", "Sniffed", "Video", "load", "meet", "message_parts", "preview",
-    "resolve", "save", "sniff", "to_float", "to_uint8",
+    "CODES", "Audio", "Limits", "MediaError", "Sniffed", "Video", "companions", "load", "meet", "message_parts",
+    "preview", "resolve", "save", "sniff", "to_float", "to_uint8",
 ]  # fmt: skip
 
 _WHERE = {
     "load": "loading", "meet": "loading", "resolve": "loading", "preview": "previews", "save": "saving",
-    "message_parts": "saving", "Sniffed": "sniffing", "sniff": "sniffing", "Audio": "values",
+    "companions": "saving", "message_parts": "saving", "Sniffed": "sniffing", "sniff": "sniffing", "Audio": "values",
     "Video": "values",    "to_float": "values", "to_uint8": "values",
 }  # fmt: skip
 

@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from anyany.media.errors import MediaError
+from anyany.media.limits import Limits, check_decoded
+from anyany.media.netcdf import read_netcdf
+from anyany.media.sniffing import Sniffed
 
 GROUPS = ("surf", "static", "atmos")
 _HELP = ("write surf_NAME [T,H,W], static_NAME [H,W], atmos_NAME [T,L,H,W], latitude, longitude, level and time, "
@@ -73,28 +76,27 @@ def check_field(field: Any, path: str | None = None) -> Field:
 
 
 # files ----------------------------------------------------------------------------------------------------------
-def load_field(path: str, format: str) -> Field:
-    """The field in a `.npz` or NetCDF file. Raises MediaError."""
-    read = {"ZIP": _read_npz, "NetCDF": _read_netcdf}.get(format)
+def load_field(path: str, found: Sniffed, limits: Limits) -> Field:
+    """The field in a `.npz` or classic NetCDF file. Raises MediaError."""
+    if found.format == "HDF5":
+        message = "this is a NetCDF-4 (HDF5) file; classic NetCDF and .npz are read here"
+        raise MediaError("E526", message, "convert it once: nccopy -k classic IN.nc OUT.nc", path)
+    read = {"ZIP": _read_npz, "NetCDF": read_netcdf}.get(found.format)
     if read is None:
-        raise MediaError("E506", f"expected a field in .npz or NetCDF, found {format}", "convert it first", path)
-    return check_field(_field(read(path), path), path)
+        raise MediaError("E506", f"expected a field in .npz or NetCDF, found {found}", "convert it first", path)
+    return check_field(_field(read(path, limits), path), path)
 
 
-def _read_npz(path: str) -> dict[str, Any]:
+def _read_npz(path: str, limits: Limits) -> dict[str, Any]:
     import numpy
 
     try:
+        with zipfile.ZipFile(path) as packed:
+            check_decoded(sum(entry.file_size for entry in packed.infolist()), limits, path)
         with numpy.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise MediaError("E509", f"the .npz file is damaged ({error})", "write it again", path) from error
-
-
-def _read_netcdf(path: str) -> dict[str, Any]:
-    from anyany.media.netcdf import read_netcdf
-
-    return read_netcdf(path)
 
 
 def _field(arrays: Mapping[str, Any], path: str) -> Field:

@@ -59,6 +59,10 @@ def _load(kind: str, given: str, facets: Mapping[str, Any], limits: Limits) -> A
         return _load_video(given, found, facets, limits)
     if kind in _TENSORS and found.format == "safetensors":
         return _load_tensors(given)
+    if kind == "field":
+        from anyany.media.fields import load_field
+
+        return load_field(given, found, limits)
     if kind == "flow":
         from anyany.media.flow import load_flow
 

@@ -5,25 +5,23 @@ The format: https://docs.unidata.ucar.edu/nug/current/file_format_specifications
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
 
 from anyany.media.errors import MediaError
+from anyany.media.files import read_all
+from anyany.media.limits import Limits
 
 _TYPES = {1: "i1", 2: "S1", 3: ">i2", 4: ">i4", 5: ">f4", 6: ">f8", 7: "u1", 8: ">u2", 9: ">u4", 10: ">i8", 11: ">u8"}
 _DIMENSIONS, _VARIABLES, _ATTRIBUTES = 10, 11, 12
 
 
-def read_netcdf(path: str) -> dict[str, Any]:
+def read_netcdf(path: str, limits: Limits) -> dict[str, Any]:
     """Every variable as a NumPy array, with `scale_factor`, `add_offset` and times applied. Raises MediaError."""
-    with open(path, "rb") as file:
-        data = file.read()
-    if data[:4] == b"\x89HDF":
-        raise MediaError("E526", "this is a NetCDF-4 (HDF5) file; classic NetCDF is read here",
-                         "convert it: nccopy -k classic IN.nc OUT.nc, or save it as .npz", path)  # fmt: skip
     try:
-        return _Reader(data).variables()
+        return _Reader(read_all(path, limits)).variables()
     except (struct.error, ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         raise MediaError("E509", f"the NetCDF file is damaged ({error or type(error).__name__})", "write it again",
                          path) from error  # fmt: skip
@@ -138,12 +136,14 @@ def _number(attributes: dict[str, Any], name: str, default: float) -> float:
 
 
 def _seconds(values: Any, units: str) -> Any:
+    """Times counted from a moment, as in "hours since 1900-01-01 00:00:0.0", as seconds since 1970."""
     from datetime import UTC, datetime
 
     unit, _, start = units.partition(" since ")
-    scale = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(unit.strip().lower()[:1])
-    if scale is None or unit.strip().lower().startswith("mo"):
+    scale = {"second": 1, "s": 1, "minute": 60, "min": 60, "hour": 3600, "h": 3600, "day": 86400, "d": 86400}.get(
+        unit.strip().lower().removesuffix("s") or "s"
+    )
+    found = [int(x) for x in re.findall(r"\d+", start)[:6]]
+    if scale is None or len(found) < 3:
         raise ValueError(f"times in {units!r}")
-    begin = datetime.fromisoformat(start.strip().replace(" UTC", "").split(".")[0])
-    begin = begin.astimezone(UTC) if begin.tzinfo else begin.replace(tzinfo=UTC)
-    return values.astype("f8") * scale + begin.timestamp()
+    return values.astype("f8") * scale + datetime(*found, tzinfo=UTC).timestamp()  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Saving: the value of a kind as a file, under a temporary name first, so that nobody sees half of it.
 
 text .txt, image and mask .png, audio .wav (or .flac), video .mp4, tensors .safetensors, messages .json, flow .flo
-with its picture, points in space .ply, others .json.
+with its picture, points in space .ply, fields .npz, others .json. `companions` are written beside some of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from anyany.kinds.message import Media, Message, Region
+from anyany.kinds.message import REGION_KINDS, Media, Message, Region
 from anyany.media.errors import MediaError
 from anyany.media.files import atomic
 
@@ -66,7 +66,57 @@ def _writer(kind: str, value: Any, audio: str) -> tuple[str, Callable[[Any, str]
         from anyany.media.points import is_cloud, write_ply
 
         return (".ply", write_ply) if is_cloud(value) else (".json", _write_json)
+    if _is_field(kind, value):
+        from anyany.media.fields import write_npz
+
+        return ".npz", write_npz
     return (".safetensors", _write_tensors) if kind in TENSORS else (".json", _write_json)
+
+
+def companions(kind: str, value: Any, stem: str | os.PathLike[str]) -> dict[str, str]:
+    """Write what people look at beside a value's own file, and return the paths by what they are.
+
+    Boxes, points and masks `drawn` on their picture (STEM-drawn.png), spans as subtitles (`srt`, `vtt`), a field as a
+    `map` (.png), a flow's `picture` (already there). Raises MediaError.
+    """
+    base = os.fspath(stem)
+    if kind == "spans":
+        from anyany.media.spans import srt, vtt
+
+        return {name: _written(f"{base}.{name}", make(value)) for name, make in (("srt", srt), ("vtt", vtt))}
+    if _is_field(kind, value):
+        from anyany.media.maps import picture
+
+        return {"map": _shown(picture(value), f"{base}.png")}
+    if kind == "flow":
+        return {"picture": f"{base}.png"}
+    if kind in REGION_KINDS:
+        from anyany.media.drawing import can_draw, drawn
+
+        if can_draw(kind, value):
+            return {"drawn": _shown(drawn(kind, value), f"{base}-drawn.png")}
+    return {}
+
+
+def _is_field(kind: str, value: Any) -> bool:
+    """A weather field, rather than named tensors of a kind of its own."""
+    if kind != "field":
+        return False
+    from anyany.media.fields import Field
+
+    return isinstance(value, Field)
+
+
+def _written(path: str, text: str) -> str:
+    with atomic(path) as temporary:
+        _write_text(text, temporary)
+    return path
+
+
+def _shown(picture: Any, path: str) -> str:
+    with atomic(path) as temporary:
+        picture.save(temporary, "PNG")
+    return path
 
 
 def _write_text(value: Any, path: str) -> None:
@@ -123,12 +173,25 @@ def _save_message(message: Message, base: str) -> str:
     for index, part in enumerate(message.parts):
         if isinstance(part, Media) or (isinstance(part, Region) and part.kind == "mask"):
             names[index] = os.path.basename(_save_part(part, f"{base}-{len(names)}"))
+    shown = _draw_regions(message, base)
     title = os.path.basename(base)
     with atomic(base + ".html") as temporary, open(temporary, "w", encoding="utf-8") as page:
-        page.write(message_page(message, names, title))
+        page.write(message_page(message, {**names, **shown}, title))
+    parts = message.to_json(names)
+    for index, name in shown.items():
+        parts[index] = {**parts[index], "drawn": name}
     with atomic(base + ".json") as temporary:
-        _write_parts(message.to_json(names), temporary)
+        _write_parts(parts, temporary)
     return base + ".json"
+
+
+def _draw_regions(message: Message, base: str) -> dict[int, str]:
+    """The names of pictures with regions on them, by position of the region: those that know their picture."""
+    found: dict[int, str] = {}
+    for index, part in enumerate(message.parts):
+        if isinstance(part, Region) and (made := companions(part.kind, part.value, f"{base}-{part.kind}-{len(found)}")):
+            found[index] = os.path.basename(made["drawn"])
+    return found
 
 
 def _write_parts(parts: list[Any], path: str) -> None:

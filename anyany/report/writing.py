@@ -19,6 +19,7 @@ from anyany.media.errors import MediaError
 
 _SAFE = re.compile(r"[A-Za-z0-9._@+=-]+")
 _LONGEST = 120
+_FILES = ("image", "audio", "video", "mask", "drawn", "map", "picture", "srt", "vtt")
 
 
 def folder_name(item: str) -> str:
@@ -86,7 +87,8 @@ class Writer:
             return {"kind": kind, "text": value}
         if kind == "message":
             return {"kind": kind, "parts": media.message_parts(path)}
-        return {"kind": kind, "path": path}
+        beside = media.companions(kind, value, stem) if own is None else {}
+        return {"kind": kind, "path": path, **{name: os.path.abspath(p) for name, p in beside.items()}}
 
 
 def paths_in(output: Any) -> list[str]:
@@ -98,7 +100,7 @@ def paths_in(output: Any) -> list[str]:
     if not isinstance(output, Mapping):
         return []
     found = [output["path"]] if "path" in output else []
-    found += [v for k, v in output.items() if k in ("image", "audio", "video", "mask") and isinstance(v, str)]
+    found += [v for k, v in output.items() if k in _FILES and isinstance(v, str)]
     return found + paths_in(output.get("parts", [])) + paths_in(output.get("items", []))
 
 
