@@ -73,8 +73,8 @@ CODEBOOK: dict[str, Any] = {"codes": None, "length": None, "turns": 1, "begin": 
 
 
 def codebook_settings(config: Any) -> dict[str, dict[str, Any]]:
-    """By kind: codes (size of a codebook), length in positions (a number, or the least and the most), turns (codebooks
-    that a position takes its codes from, in turn), names of tokens, read (what media are in prompts: tokens, features).
+    """By kind: codes (size of the codebook), length in codes (a number, or the least and the most), turns (equal parts
+    of the codebook that codes come from in turn), names of tokens, read (what media are in prompts: tokens, features).
 
     Raises ValueError for what cannot be.
     """
@@ -86,7 +86,7 @@ def codebook_settings(config: Any) -> dict[str, dict[str, Any]]:
         if strange:
             raise ValueError(f"a codebook has no {strange[0]!r}; it has {', '.join(CODEBOOK)}")
         made = {**CODEBOOK, "begin": f"<{kind}>", "end": f"</{kind}>", **told}
-        made["token"] = made["token"] or (f"<{kind}_{{}}>" if made["turns"] == 1 else f"<{kind}_{{turn}}_{{}}>")
+        made["token"] = made["token"] or f"<{kind}_{{}}>"
         _check_codebook(kind, made)
         found[kind] = made
     return found
@@ -97,12 +97,18 @@ def _check_codebook(kind: str, told: Mapping[str, Any]) -> None:
     pair = [length, length] if isinstance(length, int) else length
     if pair is not None and (not isinstance(pair, (list, tuple)) or len(pair) != 2
                              or not all(isinstance(n, int) and n >= 1 for n in pair) or pair[0] > pair[1]):  # fmt: skip
-        raise ValueError(f"the length of {kind} is a number of positions, or the least and the most, not {length!r}")
+        raise ValueError(f"the length of {kind} is a number of codes, or the least and the most, not {length!r}")
     for name in ("codes", "turns"):
         if told[name] is not None and (not isinstance(told[name], int) or told[name] < 1):
             raise ValueError(f"`{name}` of the codebook of {kind} is a number from 1, not {told[name]!r}")
     if not told["begin"] or (not told["end"] and pair is not None and pair[0] != pair[1]):
         raise ValueError(f"the codebook of {kind} wants a `begin`, and an `end` where its length varies")
+    try:
+        named = told["token"].format(0) != told["token"].format(1)
+    except (AttributeError, IndexError, KeyError, ValueError):
+        named = False
+    if not named:
+        raise ValueError(f"`token` of the codebook of {kind} is a name with a place for a code, as <img_{{:05d}}> is")
     if told["read"] not in ("tokens", "features"):
         raise ValueError(f"media of {kind} are read as tokens or features, not {told['read']!r}")
 
@@ -154,11 +160,10 @@ def causal_lm_calls(config: Any, facts: Any) -> dict[str, Call]:
 
 
 def _tokens(kind: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Axes, length and vocabulary of a kind's tokens: told, or to be solved. A length that varies is left open."""
+    """Length and vocabulary of a kind's tokens: told, or to be solved. A length that varies is left open."""
     length = told["length"]
     sizes = {} if isinstance(length, (list, tuple)) else {"N": length or var(f"{kind}_length")}
-    turns = {"axes": "N Q", "Q": told["turns"]} if told["turns"] > 1 else {"axes": "N"}
-    return {**turns, **sizes, "vocab": told["codes"] or var(f"{kind}_codes")}
+    return {"axes": "N", **sizes, "vocab": told["codes"] or var(f"{kind}_codes")}
 
 
 def _loose(signals: Mapping[str, Port]) -> dict[str, Port]:

@@ -1,6 +1,6 @@
 """Token streams: codes of pictures and sounds as words of one vocabulary (SEED-LLaMA, AnyGPT, Chameleon).
 
-A medium is the run `<image>` codes `</image>`. tokens [N], or [N,Q] of Q codebooks, from 0 <-> ids of the vocabulary.
+A medium is the run `<image>` codes `</image>`. tokens [N] of a tokenizer, from 0 <-> ids of the vocabulary.
 SEED-LLaMA: Ge et al. 2023, arXiv 2310.01218; AnyGPT: Zhan et al. 2024, arXiv 2402.12226.
 """
 
@@ -18,34 +18,34 @@ from anyany.api.v1 import Media, Message
 
 @dataclass(frozen=True, kw_only=True)
 class Codebook:
-    """Where a kind's codes lie in the vocabulary: code c of codebook q has the id starts[q] + c. The codebooks of a
-    position take turns."""
+    """Where a kind's codes lie in the vocabulary: code c has the id start + c. With turns, codes come in turn from so
+    many equal parts of the codebook, as those of residual quantisers do."""
 
     kind: str
     codes: int
-    starts: tuple[int, ...]
+    turns: int
+    start: int
     span: Span
 
     def write(self, tokens: Any) -> list[int]:
-        """The ids of a medium: codes [N] or [N,Q] between the tokens that open and close it.
+        """The ids of a medium: codes [N] between the tokens that open and close it.
 
-        Raises ValueError for no codes, for a code beyond the codebook and for another number of codebooks.
+        Raises ValueError for no codes, for a code beyond the codebook or out of turn.
         """
-        tokens, turn = torch.as_tensor(tokens), len(self.starts)
-        if not tokens.numel() or tokens.shape[1:] != ((turn,) if turn > 1 else ()):
-            found = "x".join(map(str, tokens.shape))
-            raise ValueError(f"{found} codes of {self.kind}, where any number for {turn} codebooks is wanted")
-        codes = tokens.flatten().tolist()
-        beyond = [c for c in codes if not 0 <= c < self.codes]
-        if beyond:
-            raise ValueError(f"code {int(beyond[0])} of {self.kind} is beyond its codebook of {self.codes}")
-        return [*self.span.begin, *(self.starts[i % turn] + int(c) for i, c in enumerate(codes)), *self.span.end]
+        codes, part = torch.as_tensor(tokens).tolist(), self.codes // self.turns
+        if not codes or len(codes) % self.turns:
+            raise ValueError(f"{len(codes)} codes of {self.kind}, where some in turns of {self.turns} are wanted")
+        for i, code in enumerate(codes):
+            if not 0 <= code < self.codes:
+                raise ValueError(f"code {code} of {self.kind} is beyond its codebook of {self.codes}")
+            if code // part != i % self.turns:
+                raise ValueError(f"code {i} of {self.kind} is of codebook {code // part}, not {i % self.turns}")
+        return [*self.span.begin, *(self.start + c for c in codes), *self.span.end]
 
     def read(self, ids: Sequence[int]) -> torch.Tensor:
-        """The codes [N] or [N,Q] of a whole span's ids."""
-        inner, turn = ids[len(self.span.begin) : len(ids) - len(self.span.end)], len(self.starts)
-        codes = torch.tensor([t - self.starts[i % turn] for i, t in enumerate(inner)], dtype=torch.int64)
-        return codes.unflatten(0, (-1, turn)) if turn > 1 else codes
+        """The codes [N] of a whole span's ids."""
+        inner = ids[len(self.span.begin) : len(ids) - len(self.span.end)]
+        return torch.tensor([t - self.start for t in inner], dtype=torch.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,9 @@ def kept(message: Message, kind: str, hand: object) -> dict[int, list[int]]:
 
 
 def sizes(kind: str, told: Mapping[str, Any], build: Build) -> tuple[int, int, int]:
-    """(codes, least, most positions) of a kind: from the options, else from the tokenizer at the edge's other end.
+    """(codes, least and most of them in a medium) of a kind: told, else the tokenizer's at the other end of an edge.
 
-    Raises ValueError where nothing fixes them.
+    Raises ValueError where nothing fixes them, or turns do not divide them.
     """
     codes = told["codes"] or build.sizes.get(f"{kind}_codes")
     length = told["length"] or build.sizes.get(f"{kind}_length")
@@ -75,12 +75,15 @@ def sizes(kind: str, told: Mapping[str, Any], build: Build) -> tuple[int, int, i
             raise ValueError(f"nothing fixes {what} the {kind} of {build.node} is; "
                              f"give `with: {{codebooks: {{{kind}: {{{example}}}}}}}`")  # fmt: skip
     least, most = (length, length) if isinstance(length, int) else length
+    if any(n % told["turns"] for n in (codes, least, most)):
+        raise ValueError(f"{codes} codes and a length of {least} to {most} of {kind} do not divide into "
+                         f"{told['turns']} turns")  # fmt: skip
     return int(codes), int(least), int(most)
 
 
 def count(settings: Mapping[str, Mapping[str, Any]], build: Build) -> int:
     """How many tokens the codebooks take in a vocabulary of their own."""
-    return sum(sizes(k, s, build)[0] * s["turns"] + bool(s["begin"]) + bool(s["end"]) for k, s in settings.items())
+    return sum(sizes(k, s, build)[0] + 1 + bool(s["end"]) for k, s in settings.items())
 
 
 def lay_out(settings: Mapping[str, Mapping[str, Any]], build: Build, tokenizer: Any, first: int) -> list[Codebook]:
@@ -93,26 +96,16 @@ def lay_out(settings: Mapping[str, Mapping[str, Any]], build: Build, tokenizer: 
     books = []
     for kind, told in settings.items():
         codes, least, most = sizes(kind, told, build)
-        turns = told["turns"]
-        names = [told["begin"], told["end"], *(_name(told["token"], t, c) for t in range(turns) for c in range(codes))]
-        if own:
-            ids = [_found(n, vocab, kind, build) if n else None for n in names]
-        else:
-            ids = []
-            for name in names:
-                ids.append(first if name else None)
-                first += bool(name)
-        starts = tuple(ids[2 + t * codes] for t in range(turns))
-        if ids[2:] != [starts[t] + c for t in range(turns) for c in range(codes)]:
+        names = [told["begin"], *([told["end"]] if told["end"] else []), *map(told["token"].format, range(codes))]
+        ids = [_found(n, vocab, kind, build) for n in names] if own else list(range(first, first + len(names)))
+        first += len(names)
+        start, part = ids[len(names) - codes], codes // told["turns"]
+        if ids[len(names) - codes :] != list(range(start, start + codes)):
             raise ValueError(f"the codes of {kind} do not follow each other in the tokenizer of {build.node}")
-        span = Span(begin=[ids[0]], codes=[(s, codes) for s in starts], least=least * turns, most=most * turns,
-                    end=[] if ids[1] is None else [ids[1]])  # fmt: skip
-        books.append(Codebook(kind=kind, codes=codes, starts=starts, span=span))
+        ranges = [(start + part * t, part) for t in range(told["turns"])]
+        span = Span(begin=ids[:1], codes=ranges, least=least, most=most, end=ids[1 : len(names) - codes])
+        books.append(Codebook(kind=kind, codes=codes, turns=told["turns"], start=start, span=span))
     return books
-
-
-def _name(pattern: str, turn: int, code: int) -> str:
-    return pattern.format(code, turn=turn)
 
 
 def _found(name: str, vocab: Mapping[str, int], kind: str, build: Build) -> int:

@@ -23,7 +23,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                 "signals": {"audio": 2},
                 "signal_state": "sum",
                 "signal_separator": " ",
-                "codebooks": {"image": {"codes": 16, "length": 4}, "video": {"codes": 8, "length": [2, 6], "turns": 2}},
+                "codebooks": {"image": {"codes": 16, "length": 4}, "video": {"codes": 8, "length": [2, 6]}},
             }
         },
     ],
@@ -42,6 +42,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         for head in ("none", "retrieval", "vqa", "pair", "caption", "classify")
     ],
     "image_heads/diffusion": [{"calls": ("image",)}],
+    "perceiver/image": [{"options": {"preset": "tiny", "prep": p}} for p in ("pixels", "conv", "learned", "patches")],
+    "perceiver/audio": [{}, {"options": {"preset": "tiny", "prep": "mel"}}],
+    "perceiver/classify": [{}, {"options": {"preset": "tiny", "pooled": True}}],
     "transforms/index": [{"calls": ("add",)}],  # `find` reads what earlier calls wrote
 }
 OURS = [
