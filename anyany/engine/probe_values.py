@@ -63,7 +63,8 @@ def value_of(kind: str, port: Port, sizes: Mapping[str, int | None], config: Any
     from anyany import media
 
     channels = _whole(port.facets.get("channels"), sizes, 3)
-    side = int(getattr(config, "resolution", None) or SIDE)
+    side = getattr(config, "resolution", None)
+    side = side if isinstance(side, int) and side else SIDE
     if kind == "message":
         return Message((PROMPT, *(Media(kind=k, value=torch.empty(3, side, side, device=META)) for k in places)))
     if kind == "text":

@@ -1,6 +1,6 @@
-"""A class from Perceiver's latents: one learned query (Perceiver IO, arXiv 2107.14795, section 3.2), on transformers.
+"""A class from Perceiver's latents: one learned query (Perceiver IO, arXiv 2107.14795), or their mean (Perceiver).
 
-latents: B x [M,D] -> label, scores. Suffixes: B rows, M latents, D their width, E width of the query, K classes.
+latents: B x [M,D] -> label, scores. On transformers. Suffixes: B rows, M latents, D their width, K classes.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.models.perceiver.modeling_perceiver import PerceiverClassificationDecoder
 
 from anyany.api.torch import Build, Component, Context, Rows
@@ -22,13 +23,16 @@ class Classify(Component):
         super().__init__(config, build)
         inputs = width_of("latents", config, build)
         classes = build.facts.get("classes") or config.classes
-        sizes = settings(build, d_latents=inputs, num_labels=classes,
-                         cross_attention_shape_for_attention=config.attention)  # fmt: skip
+        sizes = settings(build, d_latents=inputs, cross_attention_shape_for_attention=config.attention)
+        sizes.num_labels = classes
         query = config.width or build.facts.get("query") or inputs
-        self.decoder = PerceiverClassificationDecoder(
-            sizes, num_channels=query, num_heads=config.heads, use_query_residual=config.residual,
-            trainable_position_encoding_kwargs={"num_channels": query, "index_dims": 1},
-        )  # fmt: skip
+        if config.pooled:
+            self.decoder: Any = nn.ModuleDict({"classifier": nn.Linear(inputs, classes)})
+        else:
+            self.decoder = PerceiverClassificationDecoder(
+                sizes, num_channels=query, num_heads=config.heads, use_query_residual=config.residual,
+                trainable_position_encoding_kwargs={"num_channels": query, "index_dims": 1},
+            )  # fmt: skip
         self.names = Names(config.names, build.assets.json("config.json") or {}, classes)
 
     def rename(self, name: str) -> str:
@@ -36,7 +40,11 @@ class Classify(Component):
         return official(name)
 
     def logits(self, latents_BMD: torch.Tensor, real_BM: torch.Tensor | None = None) -> tuple[Any, Any]:
-        """(logits [B,K], probabilities [B,heads,1,M] of the query over the latents)."""
+        """(logits [B,K], probabilities [B,heads,1,M] of the query over the latents; None where they are pooled)."""
+        if self.config.pooled:
+            real_BM = torch.ones_like(latents_BMD[..., 0]) if real_BM is None else real_BM.to(latents_BMD.dtype)
+            mean_BD = (latents_BMD * real_BM[..., None]).sum(1) / real_BM.sum(1, keepdim=True)
+            return self.decoder["classifier"](mean_BD), None
         inside = self.decoder.decoder
         query = inside.output_position_encodings(latents_BMD.shape[0])
         found, weights = attend(inside.decoding_cross_attention, query, latents_BMD, real_BM, weights=True)

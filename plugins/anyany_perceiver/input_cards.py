@@ -173,7 +173,7 @@ class JoinConfig(Config):
     """Several modalities in one array."""
 
     modalities: tuple[str, ...] = option(("image", "audio", "points"), doc="names of the ports, in the array's order")
-    width: int = option(1024, low=2, doc="values a place, more than any modality has by itself")
+    width: int = option(704, low=2, doc="values a place, more than any modality has by itself")
 
     def __post_init__(self) -> None:
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):

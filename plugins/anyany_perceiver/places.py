@@ -10,13 +10,15 @@ import torch
 
 def rows_of(value: Any, axes: int, more: int = 0) -> torch.Tensor:
     """[N,A+F] float32. Raises ValueError for other columns, or for what is no finite number."""
+    if isinstance(value, torch.Tensor) and value.is_meta:  # counting FLOPs: shapes alone
+        return torch.empty(len(value), axes + more, device="meta")
     found = torch.as_tensor(value, dtype=torch.float32)
     if not found.numel():
         return found.reshape(0, axes + more)
     if found.dim() != 2 or found.shape[1] != axes + more:
         told = f"{axes} coordinates" + (f" and {more} more values" if more else "")
         raise ValueError(f"points are rows of {told}, not {list(found.shape)}")
-    if not found.is_meta and not bool(found.isfinite().all()):
+    if not bool(found.isfinite().all()):
         raise ValueError("points hold values that are not numbers (NaN or infinity)")
     return found
 

@@ -15,8 +15,11 @@ LATENT_FACTS = {
     "latents": [json("num_latents"), tensor("*embeddings.latents"), tensor("0.latent_provider._query")],
     "width": [json("d_latents"), tensor("*embeddings.latents", axis=1), tensor("0.latent_provider._query", axis=1)],
 }
-READ = [tensor("*decoding_cross_attention.attention.self.layernorm2.weight"),
-        tensor("1.cross_attn.0.module.kv_norm.weight")]  # fmt: skip
+READ = [
+    tensor("*decoding_cross_attention.attention.self.layernorm2.weight"),
+    tensor("1.cross_attn.0.module.kv_norm.weight"),
+    tensor("*decoder.classifier.weight", axis=1),
+]
 
 
 class LatentConfig(Config):
@@ -99,6 +102,7 @@ class ClassifyConfig(Config):
     """A class query; the defaults are those of the vision models."""
 
     latents: int | None = option(None, low=1, doc="width of the latents (solved when not given)")
+    pooled: bool = option(False, doc="no query: the mean of the latents, as in the original Perceiver")
     width: int | None = option(None, low=1, doc="width of the query (that of the latents)")
     classes: int = option(1000, low=1, doc="classes")
     names: tuple[str, ...] = option((), doc="names of the classes, in order")
@@ -111,7 +115,7 @@ class ClassifyConfig(Config):
 
 
 def _latents(config: Any, facts: Any) -> dict[str, Port]:
-    width = config.latents or facts.known("read") or var("latents")
+    width = config.latents or facts.known("latents") or var("latents")
     return {"latents": Port("features", "M D", D=width, doc="of `perceiver/encoder`, or any features")}
 
 
@@ -129,15 +133,16 @@ def classify_calls(config: Any, facts: Any) -> dict[str, Call]:
 CLASSIFY = card(
     "perceiver/classify",
     role="decoder",
-    about="A class from Perceiver's latents, by one learned query.",
+    about="A class from Perceiver's latents, by one learned query or from their mean.",
     source=f"{IO}; {KRASSERM}",
     config=ClassifyConfig,
     calls=classify_calls,
     facts=Facts(
-        read=READ,
+        latents=READ,
         query=[tensor("*decoder.output_position_encodings.position_embeddings", axis=1),
                tensor("1.output_query_provider._query", axis=1)],
-        classes=[tensor("*decoder.final_layer.weight"), tensor("1.output_adapter.linear.weight")],
+        classes=[tensor("*decoder.final_layer.weight"), tensor("*decoder.classifier.weight"),
+                 tensor("1.output_adapter.linear.weight")],
     ),
     tiny={"classes": 3, "names": ("circle", "square", "ring")},
     impl="anyany_perceiver.classify:Classify",
@@ -156,7 +161,7 @@ class QueriesConfig(Config):
 
 
 def queries_calls(config: Any, facts: Any) -> dict[str, Call]:
-    given = config.outputs or facts.known("outputs") or var("outputs")
+    given = config.outputs or facts.known("outputs") or var("outputs", 768)
     gives = {"features": Port("features", "Q K", Q=config.queries, K=given, space="self", doc="a vector a query")}
     return {"decode": Call(takes=_latents(config, facts), gives=gives)}
 
@@ -168,7 +173,7 @@ QUERIES = card(
     source=IO,
     config=QueriesConfig,
     calls=queries_calls,
-    facts=Facts(read=READ, outputs=[tensor("*decoder.final_layer.weight")]),
+    facts=Facts(latents=READ, outputs=[tensor("*decoder.final_layer.weight")]),
     tiny={"queries": 4, "width": 16},
     impl="anyany_perceiver.queries:Queries",
 )
@@ -215,7 +220,7 @@ AT = card(
     source=IO,
     config=AtConfig,
     calls=at_calls,
-    facts=Facts(read=READ, outputs=[tensor("*decoder.final_layer.weight")]),
+    facts=Facts(latents=READ, outputs=[tensor("*decoder.final_layer.weight")]),
     tiny={"resolution": (6, 5), "bands": 2, "outputs": 1, "bounds": (-1.0, 9.0), "chunk": 7},
     impl="anyany_perceiver.at:At",
 )
@@ -257,7 +262,7 @@ BYTES = card(
     source=IO,
     config=BytesConfig,
     calls=bytes_calls,
-    facts=Facts(read=READ, width=[json("d_model"), tensor("*input_preprocessor.embeddings.weight", axis=1)]),
+    facts=Facts(latents=READ, width=[json("d_model"), tensor("*input_preprocessor.embeddings.weight", axis=1)]),
     tiny={"width": 16, "positions": 64, "query_heads": 2, "query_width": 8},
     presets={"base": {"vocab": 32000, "positions": 512}},
     impl="anyany_perceiver.bytes:Bytes",

@@ -54,7 +54,7 @@ FLOW = card(
     config=FlowConfig,
     calls=flow_calls,
     facts=Facts(**LATENT_FACTS),
-    tiny={**TINY_LATENTS, "size": (8, 10), "bands": 2, "channels": 6, "overlap": 2, "chunk": 33},
+    tiny={**TINY_LATENTS, "size": (16, 20), "bands": 2, "channels": 6, "overlap": 2, "chunk": 99},
     impl="anyany_perceiver.flow:Flow",
 )
 
