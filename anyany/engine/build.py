@@ -56,6 +56,19 @@ class Bound:
         result: Mapping[str, Any] = method(ctx, **moved)
         return result
 
+    def main(self, ctx: Context, rows: Any, turn: int = 0) -> Any:
+        """Its main output for its main input, as a short edge would carry them; in each `turn` with noise of its own.
+
+        Raises ValueError where its call needs more than one input.
+        """
+        call = self._node.call
+        wanted = [n for n, p in call.takes.items() if not p.optional and n != call.main_in]
+        if wanted or call.main_in is None or call.main_out is None:
+            raise ValueError(f"`{self._node.name}` cannot be called again on what it gives: its call "
+                             f"`{self._node.call_name}` also wants {', '.join(wanted) or 'an input'}")  # fmt: skip
+        inner = ctx.within(f"{self._node.name}.{turn}", self._built.device, self._built.dtype)
+        return self(inner, **{call.main_in: rows})[call.main_out]
+
 
 class Components:
     """The components of one graph, each built once. `reach` says where weights may come from.

@@ -243,10 +243,8 @@ class Compiler:
         edges = [*node.edges.values(), *([node.when] if node.when else [])]
         for edge in edges:
             for kind, name in leaves(edge.source):
-                if kind == "in":
-                    inputs.add(name)
-                else:
-                    nodes.add(name)
+                if kind != "held":
+                    (inputs if kind == "in" else nodes).add(name)
         for name in nodes:
             inputs |= self.step(self.graph.nodes[name]).inputs if self.graph.nodes[name].runs else set()
         return frozenset(nodes), frozenset(inputs)
@@ -257,11 +255,11 @@ def _words(facets: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def leaves(source: Source) -> list[tuple[str, str]]:
-    """("in", input) and ("node", node) names that a source reads, handles included."""
+    """What a source reads: ("in", input), ("node", node), and ("held", node) for a node given as such."""
     if isinstance(source, Input):
         return [("in", source.name)]
     if isinstance(source, (Output, Handle)):
-        return [("node", source.node)]
+        return [("held" if isinstance(source, Handle) else "node", source.node)]
     if isinstance(source, Select):
         return leaves(source.source)
     if isinstance(source, Bracket):

@@ -36,6 +36,11 @@ class Context:
         self.device, self.dtype, self.options = device, dtype, options
         self._emit, self._stop, self._note = emit, stop, note
 
+    def within(self, part: str, device: torch.device, dtype: torch.dtype) -> Context:
+        """The same rows for another component that this one calls, with noise of its own and no per-item options."""
+        return Context(node=f"{self.node}/{part}", call=self.call, keys=self.keys, noise=self.noise, device=device,
+                       dtype=dtype, emit=self._emit, stop=self._stop, note=self._note)  # fmt: skip
+
     # results -----------------------------------------------------------------------------------------------------
     def rows(self, data: Any, lengths: Sequence[int] | None = None) -> Rows:
         """One value a row: a dense tensor [B, ...], a list of B objects, or a packed tensor [T, ...] with lengths."""

@@ -105,14 +105,14 @@ def make_plan(graph: Graph, want: Sequence[str] | None = None, defaults: Mapping
         made, found = _output(compiler, graph.outputs[name], kinds)
         outputs[name] = made
         needed += found
-    nodes, inputs = _closure(graph, needed)
+    nodes, held, inputs = _closure(graph, needed)
     order = [n for n in graph.order if n in nodes and graph.nodes[n].runs]
     steps = tuple(compiler.step(graph.nodes[n]) for n in order)
     used = {n: i for n, i in graph.inputs.items() if n in inputs}
     given = defaults or {}
     return Plan(
         graph=graph, steps=steps, outputs=outputs, inputs=used, checks=_checks(graph, nodes, inputs),
-        owners=tuple(dict.fromkeys(graph.nodes[n].owner for n in graph.order if n in nodes)),
+        owners=tuple(dict.fromkeys(graph.nodes[n].owner for n in graph.order if n in nodes | held)),
         defaulted=frozenset(n for n in used if n in given), default_values=given,
         fetches=tuple(_fetches(steps, outputs)),
     )  # fmt: skip
@@ -174,20 +174,22 @@ def _output(compiler: Compiler, output: GraphOutput, kinds: tuple[str, ...]) -> 
     return Wanted(output.name, reader, kind, flow.stack, kinds=kinds), needed
 
 
-def _closure(graph: Graph, needed: list[tuple[str, str]]) -> tuple[set[str], set[str]]:
+def _closure(graph: Graph, needed: list[tuple[str, str]]) -> tuple[set[str], set[str], set[str]]:
+    """(nodes to run, nodes that are only given to others as such, inputs)."""
     nodes: set[str] = set()
+    held: set[str] = set()
     inputs: set[str] = set()
     todo = list(needed)
     while todo:
         kind, name = todo.pop()
-        if kind == "in":
-            inputs.add(name)
+        if kind != "node":
+            (inputs if kind == "in" else held).add(name)
         elif name not in nodes:
             nodes.add(name)
             node = graph.nodes[name]
             for edge in [*node.edges.values(), *([node.when] if node.when else [])]:
                 todo += leaves(edge.source)
-    return nodes, inputs
+    return nodes, held, inputs
 
 
 # messages: who takes what ----------------------------------------------------------------------------------------

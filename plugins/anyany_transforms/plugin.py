@@ -28,6 +28,12 @@ class MessageConfig(Config):
     between: str = option("", doc="text put between two values")
 
 
+class RolloutConfig(Config):
+    """How far."""
+
+    steps: int = option(4, per_item=True, low=1, doc="how often the node is called on what it gave")
+
+
 class ConcatenateConfig(Config):
     """How values are put end to end."""
 
@@ -97,7 +103,23 @@ CONCATENATE = card(
 )  # fmt: skip
 
 
+ROLLOUT = card(
+    "transforms/rollout",
+    role="transform",
+    about="A node called again and again on what it gave: a forecast made of steps.",
+    config=RolloutConfig,
+    calls=_one(
+        "roll",
+        {"first": Port("any", doc="where it begins"), "step": Port("node", doc="what makes a step: {of: NODE}")},
+        {"values": Port("any*", doc="what each step gave, in order")},
+    ),
+    impl="anyany_transforms.rollout:Rollout",
+    weights=False,
+    tiny={"steps": 2},
+)
+
+
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [PICK, FIRST, MESSAGE, MEAN, CONCATENATE, *search_cards.CARDS]
+    return [PICK, FIRST, MESSAGE, MEAN, CONCATENATE, ROLLOUT, *search_cards.CARDS]
