@@ -1,0 +1,131 @@
+"""Replies that hold several media: what runs and how often, what the constraint changes, and whole specs end to end.
+
+With the bundled weights where something must be trained, with `mini` profiles elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from anyany.api.torch import Rows
+from anyany.engine.context import Context
+from anyany.engine.noise import Noise
+from anyany.kinds.message import Media, Message, Turn
+from anyany.pipeline import Pipeline, load
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = str(ROOT / "pipelines/quickstart.yaml")
+
+
+def ask(pipe: Pipeline, prompt: Any, **options: Any) -> Message:
+    """The reply to a prompt, with options for `think`."""
+    item = pipe.item({"prompt": prompt, "with": {"think": options}}, "0")
+    reply = next(iter(pipe.run([item]))).raised().outputs["reply"]
+    assert isinstance(reply, Message)
+    return reply
+
+
+# what runs -----------------------------------------------------------------------------------------------------------
+def test_a_reply_without_a_picture_loads_and_runs_no_decoder() -> None:
+    pipe = load(QUICKSTART, device="cpu")
+    reply = ask(pipe, ["describe ", ROOT / "examples/scene.png"])
+    assert "square" in reply.text and reply.kinds() == ()
+    assert not {"draw", "to_image"} & set(pipe.components._built)
+    stats = pipe.recorder.nodes
+    assert all(stats[n].calls == 0 and stats[n].build == 0 for n in ("draw", "to_image") if n in stats)
+
+
+def test_a_reply_with_three_pictures_runs_the_decoder_once_with_a_batch_of_three() -> None:
+    pipe = load(QUICKSTART, device="cpu", set={"nodes.draw.with.steps": 2})
+    reply = ask(pipe, "draw a big red ring on the left", produce=["image"] * 3)
+    pictures = reply.select("image")
+    assert len(pictures) == 3
+    assert {n: (s.calls, s.rows) for n, s in pipe.recorder.nodes.items() if n != "look" and n != "see"} == {
+        "think": (1, 1), "to_image": (1, 3), "draw": (1, 3)}  # fmt: skip
+    assert not torch.equal(pictures[0], pictures[1]), "each is drawn from noise of its own"
+
+
+def test_an_item_asked_for_text_alone_gets_text_beside_one_that_may_draw() -> None:
+    pipe = load(QUICKSTART, device="cpu", set={"nodes.draw.with.steps": 2})
+    prompt = "draw a small blue circle at the top"
+    results = list(pipe.map([{"prompt": prompt}, {"prompt": prompt, "with": {"think": {"produce": []}}},
+                             {"prompt": prompt, "with": {"think": {"most": {"image": 0}}}}]))  # fmt: skip
+    assert [r.raised().outputs["reply"].kinds() for r in results] == [("image",), (), ()]
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    ({"produce": ["video"]}, "cannot produce video; it can produce image"),
+    ({"produce": ["image"] * 40}, "raise max_new_tokens"),
+])  # fmt: skip
+def test_what_cannot_be_produced_fails_its_item_alone(options: dict[str, Any], told: str) -> None:
+    pipe = load(QUICKSTART, device="cpu", set={"nodes.draw.with.steps": 1})
+    good, bad = pipe.map([{"prompt": "hello"}, {"prompt": "hello", "with": {"think": options}}])
+    assert good.status == "ok" and bad.status == "failed"
+    assert bad.error is not None and told in bad.error.message
+
+
+# the constraint ------------------------------------------------------------------------------------------------------
+def test_natural_logits_of_a_trained_model_are_not_changed_by_the_constraint() -> None:
+    """The bundled model writes well-formed replies by itself: the same ids with and without rules."""
+    pipe = load(QUICKSTART, device="cpu")
+    think: Any = pipe.components.get("think").component
+    prompts = ["draw a big red ring on the left", "hello", "draw two small green squares", "what can you do?",
+               "draw a small yellow triangle at the bottom right"]  # fmt: skip
+    ctx = Context(node="think", call="generate", keys=[(i,) for i in range(len(prompts))], device=torch.device("cpu"),
+                  noise=Noise(0, [str(i) for i in range(len(prompts))]), dtype=torch.float32)  # fmt: skip
+    with torch.inference_mode():
+        embedded = think._prompts(ctx, Rows([Message((p,)) for p in prompts]), {})
+        held = think._produce(ctx, embedded)
+        assert think.rules is not None
+        think.__dict__["rules"] = None
+        free = think._produce(ctx, embedded)
+    assert [row.ids for row in held] == [row.ids for row in free]
+    signal = think.spans["image"].begin
+    assert sum(row.ids.count(signal[0]) for row in held) >= 3, "some of them draw"
+
+
+# streams -------------------------------------------------------------------------------------------------------------
+STREAM: dict[str, Any] = {
+    "anyany": 1, "name": "stream", "inputs": {"prompt": "message"},
+    "nodes": {
+        "code": {"use": "tokenizers/vq", "weights": "random:0", "with": "tiny", "in": "prompt.image"},
+        "hear": {"use": "audio/rvq", "weights": "random:0", "with": "tiny", "in": "prompt.audio"},
+        "think": {"use": "language/causal-lm", "weights": "random:0", "in": {"message": "prompt", "image": "code",
+                                                                             "audio": "hear"},
+                  "with": {"preset": "tiny", "inputs": [], "max_new_tokens": 96,
+                           "codebooks": {"image": {}, "audio": {"turns": 2, "length": [8, 24]}}}},
+        "draw": {"of": "code", "call": "decode", "in": "think.image"},
+        "sing": {"of": "hear", "call": "decode", "in": "think.audio"},
+    },
+    "outputs": {"reply": {"fill": "think.reply", "image": "draw", "audio": "sing"}},
+}  # fmt: skip
+
+
+def test_one_stream_of_pictures_and_sounds_speaks_over_three_turns() -> None:
+    """The second turn shows a picture, the third asks about what was produced: it is read as it was written."""
+    pipe = load(STREAM)
+    think: Any = pipe.components.get("think").component
+    first = ask(pipe, "sing and draw", produce=["audio", "image"])
+    assert first.kinds() == ("audio", "image")
+    seen: list[list[int]] = []
+    write = think._embed_ids
+    think._embed_ids = lambda ids: (seen.append(list(ids)), write(ids))[1]
+    chat = pipe.chat()
+    chat.history = Message.join(["sing and draw", Turn("assistant"), first])
+    chat.say("and this? ", ROOT / "examples/scene.png")
+    chat.say("what did you draw?")
+    media = [p for p in first.parts if isinstance(p, Media)]
+    for medium in media:
+        assert sum(ids == list(medium.tokens.ids) for ids in seen) == 2, f"{medium.kind} is read in both later turns"
+
+
+def test_three_pictures_of_a_stream_are_decoded_in_one_batch() -> None:
+    pipe = load(STREAM)
+    reply = ask(pipe, "draw", produce=["image"] * 3)
+    assert len(reply.select("image")) == 3
+    assert pipe.recorder.nodes["draw"].calls == 1 and pipe.recorder.nodes["draw"].rows == 3
+    assert "sing" not in pipe.recorder.nodes or pipe.recorder.nodes["sing"].calls == 0
