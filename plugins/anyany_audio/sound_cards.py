@@ -174,4 +174,78 @@ TTS = card(
     impl="anyany_audio.tts:Tts",
 )
 
-CARDS = [GRIFFIN_LIM, HIFI_GAN, RVQ, TTS]
+
+# diffusion ----------------------------------------------------------------------------------------------------------
+class AudioDiffusionConfig(Config):
+    """Latent diffusion of sound. A checkpoint's own files fix what it is; the sizes here are for `random:` weights."""
+
+    steps: int | None = option(None, per_item=True, low=1, high=1000, doc="denoising steps (the checkpoint's own)")
+    guidance: float | None = option(None, per_item=True, low=0, doc="classifier-free guidance (1: none)")
+    seconds: float | None = option(None, per_item=True, low=0.01, high=600, doc="length (the checkpoint's own)")
+    n: int | None = option(None, low=1, doc="length of the conditioning")
+    cond: int | None = option(None, low=1, doc="width of the conditioning (from the checkpoint or the neighbour)")
+    arch: str = option("cross", choices=("cross", "audioldm"), doc="random weights: attends to features, or AudioLDM's")
+    latent: int | None = option(8, low=1, doc="random weights: channels of the latents; none: spectrograms themselves")
+    vocoder: str = option("hifi-gan", choices=("hifi-gan", "griffin-lim"), doc="random weights: what makes it sound")
+    rate: int = option(RATE, low=1000, doc="random weights: samples a second")
+    mels: int = option(64, low=2, doc="random weights: mel bands")
+    width: int = option(128, low=8, doc="random weights: channels of the first block")
+    layers: int = option(2, low=1, doc="random weights: layers a block")
+    groups: int = option(32, low=1, doc="random weights: groups of the norms")
+    upsample: list[int] = option([5, 4, 2, 2, 2], doc="random weights: samples a frame, factor by factor")
+
+    def __post_init__(self) -> None:
+        if self.width % self.groups or self.width % 8:
+            raise ValueError(f"width {self.width} is no multiple of 8 and of the {self.groups} groups")
+        if not self.upsample or any(u < 1 for u in self.upsample) or self.width % 2 ** len(self.upsample):
+            raise ValueError(f"width {self.width} is not halved {len(self.upsample)} times by {self.upsample}")
+
+
+def audio_diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:
+    """`audio`: a sound for each conditioning. `embed`: captions to conditioning, by the checkpoint's text encoders."""
+    labels, own = facts.known("labels"), facts.known("own")
+    audioldm = config.arch == "audioldm" and own is None
+    n = 1 if labels or audioldm else 8 if own else config.n or var("n")
+    cond = labels or own or facts.known("cond") or config.cond or var("cond")
+    features = {"N": n, "D": cond}
+    takes = {"cond": Port("features", "N D", doc="what is to be heard", **features)}
+    embedded = {"features": Port("features", "N D", **features)}
+    if own:  # AudioLDM2
+        words = Port("features", "L E", E=facts.known("words"), doc="its words, by the text encoder")
+        takes, embedded = {**takes, "words": words}, {**embedded, "words": words}
+    else:
+        doc = "what to keep away from, instead of nothing"
+        takes["negative"] = Port("features?", "N D", doc=doc, **features)
+    mel = Port("features", "T M", M=facts.known("mels") or config.mels, doc="its log-mel spectrogram, for any vocoder")
+    gives = {**_mono(facts.known("rate") or config.rate), "mel": mel}
+    parts = ("text_encoder", "text_encoder_2", "projection_model", "language_model")
+    return {
+        "audio": Call(takes=takes, gives=gives, batching=Batching(max_rows=8)),
+        "embed": Call(takes={"text": Port("text")}, gives=embedded, parts=parts, batching=Batching(max_rows=64)),
+    }
+
+
+_UNET = "unet/config.json"
+DIFFUSION = card(
+    "audio/diffusion",
+    role="decoder",
+    about="Sound by latent diffusion: a UNet over latents of spectrograms, their autoencoder, a vocoder.",
+    source="AudioLDM (Liu et al. 2023, arXiv 2301.12503); AudioLDM2 (arXiv 2308.05734); huggingface/diffusers",
+    config=AudioDiffusionConfig,
+    calls=audio_diffusion_calls,
+    facts=Facts(
+        labels=[json("projection_class_embeddings_input_dim", _UNET)],
+        own=[json("cross_attention_dim.0.0", _UNET)],
+        words=[json("cross_attention_dim.0.1", _UNET)],
+        cond=[json("cross_attention_dim", _UNET)],
+        rate=[json("sampling_rate", "vocoder/config.json")],
+        mels=[json("model_in_dim", "vocoder/config.json")],
+    ),
+    tiny={"width": 16, "groups": 4, "layers": 1, "mels": 16, "latent": 4, "upsample": [8, 5, 4], "steps": 2,
+          "seconds": 0.16},
+    presets={"audioldm-l": {"arch": "audioldm", "width": 256, "n": 1, "cond": 512},
+             "audioldm-s": {"arch": "audioldm", "width": 128, "n": 1, "cond": 512}},
+    impl="anyany_audio.diffusion:AudioDiffusion",
+)  # fmt: skip
+
+CARDS = [GRIFFIN_LIM, HIFI_GAN, RVQ, TTS, DIFFUSION]
