@@ -98,13 +98,18 @@ def prepared(image: torch.Tensor, size: int, mean: Sequence[float], std: Sequenc
     return normalised(picture, mean, std)
 
 
+def fitted_size(size: Sequence[int], longest: int, patch: int) -> tuple[int, int]:
+    """(height, width) near a picture's proportions: multiples of `patch`, neither above `longest`, none enlarged."""
+    scale, most = min(1.0, longest / max(size)), longest // patch
+    height, width = (min(most, max(1, round(side * scale / patch))) * patch for side in size)
+    return height, width
+
+
 def fitted(image: torch.Tensor, longest: int, patch: int, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """[3,H,W] of one picture at its own aspect ratio: H and W multiples of `patch`, neither above `longest`."""
     from PIL import Image
 
-    scale = min(1.0, longest / max(image.shape[-2:]))
-    most = longest // patch
-    height, width = (min(most, max(1, round(side * scale / patch))) * patch for side in image.shape[-2:])
+    height, width = fitted_size(image.shape[-2:], longest, patch)
     if image.is_meta:  # counting FLOPs: shapes alone
         return torch.empty(3, height, width, device="meta")
     picture = to_pil(image)

@@ -17,6 +17,9 @@ class VitConfig(Config):
     """A Vision Transformer; a checkpoint's config.json overrides the sizes."""
 
     resolution: int = option(224, low=1, doc="side in pixels that every picture is resized to")
+    fit: str = option(
+        "stretch", choices=("stretch", "keep"), doc="a square of `resolution`, or the own aspect ratio up to that side"
+    )
     patch: int = option(16, low=1, doc="side of a patch in pixels")
     width: int = option(768, low=1, doc="features a token")
     layers: int = option(12, low=1, doc="transformer blocks")
@@ -42,6 +45,8 @@ class VitConfig(Config):
             raise ValueError(f"width {self.width} does not divide by {self.heads} heads")
         if self.resolution < self.patch or self.resolution % self.patch:
             raise ValueError(f"resolution {self.resolution} is no multiple of the patch, {self.patch} pixels")
+        if self.fit == "keep" and self.positions not in ("learned", "none"):
+            raise ValueError(f"fit: keep wants learned positions, or none; {self.positions} ones have one size")
 
 
 def vit_calls(config: Any, facts: Any) -> dict[str, Call]:

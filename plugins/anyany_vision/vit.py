@@ -14,8 +14,9 @@ from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Layout, Rows, load_strict, load_transformers, relayout
 from anyany_vision.attention import exposed, mean_distance
-from anyany_vision.images import square_batch
+from anyany_vision.images import fitted_pixels, square_batch
 from anyany_vision.pictures import chances
+from anyany_vision.vit_packed import APART, packed_tokens
 from anyany_vision.vit_parts import halving_stem, model_class
 
 TIMM = (
@@ -54,6 +55,11 @@ class Vit(Component):
         self.sizes = dict(sizes)
         self.model = self._model()
         self.head = nn.Linear(sizes["hidden_size"], config.classes) if config.classes else None
+        self._attend_apart()
+
+    def _attend_apart(self) -> None:
+        if self.config.fit == "keep":
+            self.model.config._attn_implementation = APART
 
     def _model(self) -> nn.Module:
         from transformers import ViTConfig
@@ -68,6 +74,7 @@ class Vit(Component):
         kind = model_class(self.stem, self.config.positions)
         self.model = load_transformers(kind, ViTConfig(**self.sizes), store, build,
                                        ignores=("classifier.*", "pooler.*"), add_pooling_layer=False)  # fmt: skip
+        self._attend_apart()
         if self.head is not None:
             load_strict(self.head, store.under("classifier."), dtype=build.dtype, device=build.device)
 
@@ -87,7 +94,9 @@ class Vit(Component):
     def attention(self, pixels_BCSS: torch.Tensor) -> torch.Tensor:
         """[B,A,H,T,T]: softmax weights of every layer and head."""
         with exposed(self.model):
-            return torch.stack(self.model(pixels_BCSS, output_attentions=True).attentions, 1)
+            keep = self.config.fit == "keep"
+            seen = self.model(pixels_BCSS, output_attentions=True, interpolate_pos_encoding=keep).attentions
+            return torch.stack(seen, 1)
 
     def distance(self, maps_BAHTT: torch.Tensor, renormalise: bool = False) -> torch.Tensor:
         """[B,A,H] mean attention distance in pixels of the network's input."""
@@ -95,19 +104,47 @@ class Vit(Component):
         side = self.size // patch
         return mean_distance(maps_BAHTT, (side, side), patch, renormalise=renormalise)
 
+    def fitted(self, ctx: Context, image: Rows) -> list[torch.Tensor]:
+        """[C,H,W] of each picture at its own aspect ratio, for `fit: keep`."""
+        patch = int(self.sizes["patch_size"])
+        return fitted_pixels(image.list(), self.config.resolution, patch, self.mean, self.std, ctx.device, ctx.dtype,
+                             self.mode)  # fmt: skip
+
+    def rows(self, ctx: Context, image: Rows) -> torch.Tensor | list[torch.Tensor]:
+        """[1+N,D] of each picture after the final norm: one tensor where all are of one size."""
+        if self.config.fit == "keep":
+            return packed_tokens(self.model, self.fitted(ctx, image))
+        return self.tokens(self.pixels(ctx, image))
+
     def encode(self, ctx: Context, image: Rows) -> dict[str, Rows]:
-        """image: B pictures [C,H,W]. patches: [B,N,D]; cls: [B,D]."""
-        tokens_BTD = self.tokens(self.pixels(ctx, image))
-        return {"patches": ctx.rows(tokens_BTD[:, 1:]), "cls": ctx.rows(tokens_BTD[:, 0])}
+        """image: B pictures [C,H,W]. patches: B x [N,D]; cls: [B,D]."""
+        found = self.rows(ctx, image)
+        if isinstance(found, torch.Tensor):
+            return {"patches": ctx.rows(found[:, 1:]), "cls": ctx.rows(found[:, 0])}
+        patches, lengths = torch.cat([t[1:] for t in found]), [t.shape[0] - 1 for t in found]
+        return {"patches": ctx.rows(patches, lengths), "cls": ctx.rows(torch.stack([t[0] for t in found]))}
 
     def look(self, ctx: Context, image: Rows) -> dict[str, Rows]:
         """image: B pictures. maps: [B,A,H,T,T]; distance, distance_renormalised: [B,A,H] in pixels."""
+        if self.config.fit == "keep":
+            return self._look_apart(ctx, image)
         maps_BAHTT = self.attention(self.pixels(ctx, image))
         return {
             "maps": ctx.rows(maps_BAHTT),
             "distance": ctx.rows(self.distance(maps_BAHTT)),
             "distance_renormalised": ctx.rows(self.distance(maps_BAHTT, renormalise=True)),
         }
+
+    def _look_apart(self, ctx: Context, image: Rows) -> dict[str, Rows]:
+        """`look` where every picture has a grid of its own."""
+        patch, found = int(self.sizes["patch_size"]), []
+        for one in self.fitted(ctx, image):
+            grid = (one.shape[-2] // patch, one.shape[-1] // patch)
+            maps_1AHTT = self.attention(one[None])
+            far = [mean_distance(maps_1AHTT, grid, patch, renormalise=r)[0] for r in (False, True)]
+            found.append((maps_1AHTT[0], *far))
+        names = ("maps", "distance", "distance_renormalised")
+        return {name: ctx.rows(list(column)) for name, column in zip(names, zip(*found))}
 
     def logits(self, tokens_BTD: torch.Tensor) -> torch.Tensor:
         """[B,classes] of the class token. Raises ValueError for an encoder without a head."""
@@ -117,7 +154,9 @@ class Vit(Component):
 
     def classify(self, ctx: Context, image: Rows) -> dict[str, Rows]:
         """image: B pictures. label: the likeliest class, by name where `names` gives one; scores: probabilities."""
-        label, scores = chances(self.logits(self.tokens(self.pixels(ctx, image))), self.config.names)
+        found = self.rows(ctx, image)
+        tokens = found if isinstance(found, torch.Tensor) else torch.stack([t[:1] for t in found])
+        label, scores = chances(self.logits(tokens), self.config.names)
         return {"label": ctx.rows(label), "scores": ctx.rows(scores)}
 
 

@@ -30,6 +30,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adapters/qformer": [{}, {"options": {"preset": "tiny", "text": True, "project": False}}],
     "adapters/resampler": [{}, {"options": {"preset": "tiny", "project": True}}],
     "adapters/signal-projection": [{}, {"options": {"preset": "tiny", "mode": "qformer"}}],
+    "vision/vit": [{}, {"options": {"preset": "tiny", "fit": "keep", "classes": 3}}],
     "vision/eva": [{}, {"options": {"preset": "tiny", "layout": "lavis"}}],
     "language/adaptive-lm": [
         {},
