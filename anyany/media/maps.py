@@ -13,7 +13,7 @@ from anyany.media.fields import Field
 
 WIDE, BAR, TEXT, GAP, ACROSS, MOST = 360, 12, 18, 10, 2, 24
 _STOPS = ((33, 64, 140), (90, 150, 210), (236, 240, 244), (240, 150, 90), (160, 30, 40))
-UNITS = {"2t": "K", "t": "K", "msl": "Pa", "z": "m²/s²", "q": "kg/kg", **dict.fromkeys(("10u", "10v", "u", "v"), "m/s")}
+UNITS = {"2t": "K", "t": "K", "msl": "Pa", "z": "m2/s2", "q": "kg/kg", **dict.fromkeys(("10u", "10v", "u", "v"), "m/s")}
 
 
 def panels(field: Field) -> list[tuple[str, Tensor]]:
@@ -52,7 +52,7 @@ def picture(field: Field) -> Image.Image:
     page = Image.new("RGB", size, (255, 255, 255))
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
     more = f", and {rest} more" if rest > 0 else ""
-    ahead = f", {field.step} steps ahead" if field.step else ""
+    ahead = f", step {field.step}" if field.step else ""
     pen.text((GAP, GAP), f"{field.time:%Y-%m-%d %H:%M} UTC{ahead}{more}", fill=(0, 0, 0), font=font)
     for i, (title, values) in enumerate(shown):
         left, top = GAP + (i % ACROSS) * (WIDE + GAP), TEXT + 2 * GAP + (i // ACROSS) * tall

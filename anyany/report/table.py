@@ -13,6 +13,7 @@ HEAD = ("node", "component", "rows", "calls", "seconds", "weights", "remarks")
 def table_rows(plan: Plan, recorder: Recorder) -> list[tuple[str, ...]]:
     """One row for each node of the graph, in order; `HEAD` names the columns."""
     planned = {s.name for s in plan.steps}
+    holders = {port.handle: s.name for s in plan.steps for port in s.ports if port.handle is not None}
     rows: list[tuple[str, ...]] = []
     for name in plan.graph.order:
         node = plan.graph.nodes[name]
@@ -20,12 +21,12 @@ def table_rows(plan: Plan, recorder: Recorder) -> list[tuple[str, ...]]:
         shared = "" if node.owner == name else f"of {node.owner}"
         weights = human(stats.bytes) if stats.bytes else shared or "–"
         seconds = f"{stats.seconds:.2f}" if stats.calls else "–"
-        remark = _remark(plan.graph, name, name in planned, stats)
+        remark = _remark(plan.graph, name, name in planned, stats, holders.get(name, ""))
         rows.append((name, node.card.name, str(stats.rows), str(stats.calls), seconds, weights, remark))
     return rows
 
 
-def _remark(graph: Graph, name: str, planned: bool, stats: NodeStats) -> str:
+def _remark(graph: Graph, name: str, planned: bool, stats: NodeStats, holder: str) -> str:
     node = graph.nodes[name]
     notes = [f"{text} ({n}×)" if n > 1 else text for text, n in stats.notes.items()]
     if stats.failed:
@@ -33,7 +34,9 @@ def _remark(graph: Graph, name: str, planned: bool, stats: NodeStats) -> str:
     if stats.build > 0.05:
         notes.append(f"loaded in {stats.build:.2f} s")
     if not stats.calls:
-        if not node.runs:
+        if holder:
+            notes.append(f"called by {holder}")
+        elif not node.runs:
             notes.append("only holds weights")
         elif not planned:
             notes.append("not wanted")
