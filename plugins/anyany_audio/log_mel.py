@@ -37,7 +37,7 @@ def waves(clips: Sequence[Audio]) -> list[torch.Tensor]:
         if wave.shape[0] < SHORTEST:
             raise ValueError(f"the sound is {1000 * wave.shape[0] / RATE:.0f} ms long; Whisper wants at least 25")
         if not bool(wave.any()):
-            raise ValueError("the sound is silent: every sample is zero")
+            raise ValueError("the sound is silent: every sample is zero; check the recording")
         found.append(wave)
     return found
 
