@@ -27,7 +27,7 @@ class LatentTransformer(nn.Module):
             num_self_attends_per_block=config.layers, num_self_attention_heads=config.heads,
             num_cross_attention_heads=config.cross_heads, qk_channels=config.qk, v_channels=config.values,
             cross_attention_shape_for_attention=config.attention, self_attention_widening_factor=config.widening,
-            cross_attention_widening_factor=config.widening, use_query_residual=config.residual,
+            cross_attention_widening_factor=config.cross_widening, use_query_residual=config.residual,
         )  # fmt: skip
         self.blocks, self.looks = self.sizes.num_blocks, min(config.looks, self.sizes.num_blocks)
         self.embeddings = PerceiverEmbeddings(self.sizes)

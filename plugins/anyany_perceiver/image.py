@@ -67,7 +67,7 @@ def preprocessor(config: Any) -> nn.Module:
     if config.prep == "learned":
         table = {"num_channels": config.channels, "index_dims": height * width}
         places |= {"position_encoding_type": "trainable", "trainable_position_encoding_kwargs": table,
-                   "project_pos_dim": config.channels}  # fmt: skip
+                   "project_pos_dim": config.places or config.channels}  # fmt: skip
     else:
         less = {"pixels": 1, "conv": 4, "patches": config.patch}[config.prep]
         bands = {"num_bands": config.bands, "max_resolution": resolution(config, (height // less, width // less))}

@@ -14,7 +14,7 @@ def fourier_width(axes: int, bands: int) -> int:
 def image_width(config: Any) -> int:
     """Channels of each place of a picture, as `perceiver/image` gives it."""
     if config.prep == "learned":
-        return 2 * int(config.channels)
+        return int(config.channels + (config.places or config.channels))
     values = {"pixels": 3, "conv": config.channels, "patches": 3 * config.patch**2}[config.prep]
     return int(values) + fourier_width(2, config.bands)
 

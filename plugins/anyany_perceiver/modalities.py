@@ -17,7 +17,7 @@ from transformers.models.perceiver.modeling_perceiver import PerceiverBasicDecod
 from anyany_perceiver.fourier import fourier, grid, steps
 from anyany_perceiver.input_widths import fourier_width
 from anyany_perceiver.layers import attend
-from anyany_perceiver.video import video_patches
+from anyany_perceiver.video import patches
 
 NAMES = {"audio": "audio", "video": "image", "label": "label"}
 """Our ports and the names in checkpoints, in the order in which arrays are put together."""
@@ -91,16 +91,13 @@ class Inputs(nn.Module):
             {NAMES[n]: nn.Parameter(torch.empty(1, self.width - sizes.input_width(n))) for n in self.names}
         )
         self.mask = nn.ParameterDict({NAMES[n]: nn.Parameter(torch.empty(1, self.width)) for n in self.names})
-        self.patches = video_patches(sizes.video_bands, sizes.extent, sizes.patch) if "video" in names else None
 
     def array(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """[B,N,own width] of frames [B,T,3,H,W], a wave [B,S], or classes [B,K]."""
         if name == "label":
             return value[:, None]
         if name == "video":
-            assert self.patches is not None
-            found: torch.Tensor = self.patches(value)[0]
-            return found
+            return patches(value, self.sizes.patch, self.sizes.video_bands, self.sizes.extent)
         values_BNP = value.unflatten(1, (-1, self.sizes.samples))
         places = fourier(grid((values_BNP.shape[1],), device=value.device), self.sizes.audio_bands, (self.sizes.wave,))
         return torch.cat([values_BNP, places.to(value.dtype).expand(len(value), -1, -1)], -1)

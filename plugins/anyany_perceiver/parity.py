@@ -26,10 +26,9 @@ def latent_options(c: Mapping[str, Any]) -> dict[str, Any]:
         "num_latents": "latents", "d_latents": "width", "num_blocks": "blocks", "num_self_attends_per_block": "layers",
         "num_self_attention_heads": "heads", "num_cross_attention_heads": "cross_heads", "qk_channels": "qk",
         "v_channels": "values", "cross_attention_shape_for_attention": "attention",
-        "self_attention_widening_factor": "widening", "use_query_residual": "residual",
+        "self_attention_widening_factor": "widening", "cross_attention_widening_factor": "cross_widening",
+        "use_query_residual": "residual",
     }  # fmt: skip
-    if c.get("cross_attention_widening_factor", 1) != c.get("self_attention_widening_factor", 1):
-        raise ValueError("both widening factors are one option here")
     return {new: c[old] for old, new in names.items() if old in c}
 
 
@@ -49,7 +48,8 @@ def image_options(prep: Mapping[str, Any], size: Any) -> dict[str, Any]:
     kinds = {"pixels": "pixels", "conv": "conv", "conv1x1": "learned", "patches": "patches"}
     bands = prep.get("fourier_position_encoding_kwargs") or {}
     found = {"prep": kinds[prep["prep_type"]], "size": list(size), "channels": prep.get("out_channels", 64),
-             "norm": prep.get("conv2d_use_batchnorm", True)}  # fmt: skip
+             "norm": prep.get("conv2d_use_batchnorm", True),
+             "places": prep.get("project_pos_dim")}  # fmt: skip
     if bands:
         found |= {"bands": bands["num_bands"], "resolution": list(bands["max_resolution"])}
     return found
@@ -141,7 +141,7 @@ def autoencoding(pack: Any) -> dict[str, Any]:
 def krasserm(pack: Any) -> dict[str, Any]:
     """The original Perceiver: repeated looks, blocks shared or not, in krasserm's names."""
     c, e, d = pack.config, pack.config["encoder"], pack.config["decoder"]
-    height, width, _ = e["image_shape"]
+    height, width, colours = e["image_shape"]
     size = {"prep": "pixels", "size": [height, width], "bands": e["num_frequency_bands"]}
     image = pack.component("perceiver/image", size, prefix="0.input_adapter.").component
     encoder = pack.component("perceiver/encoder", {
@@ -149,7 +149,7 @@ def krasserm(pack: Any) -> dict[str, Any]:
         "layers": e["num_self_attention_layers_per_block"], "heads": e["num_self_attention_heads"],
         "cross_heads": e["num_cross_attention_heads"], "looks": e["num_cross_attention_layers"],
         "share_looks": e["first_cross_attention_layer_shared"],
-        "share_blocks": e["first_self_attention_block_shared"], "inputs": 3 + fourier_width(2, size["bands"]),
+        "share_blocks": e["first_self_attention_block_shared"], "inputs": colours + fourier_width(2, size["bands"]),
     }, leave=("1.*", "0.input_adapter.*")).component  # fmt: skip
     head = pack.component("perceiver/classify", {
         "width": d["num_output_query_channels"], "classes": d["num_classes"], "attention": "q",

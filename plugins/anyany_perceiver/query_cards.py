@@ -39,7 +39,8 @@ class LatentConfig(Config):
     attention: str = option(
         "kv", choices=("kv", "q"), doc="whose width a look's queries and keys take: inputs or latents"
     )
-    widening: int = option(1, low=1, doc="feed-forward width over the width")
+    widening: int = option(1, low=1, doc="feed-forward width of self-attention layers over their width")
+    cross_widening: int = option(1, low=1, doc="the same of the looks")
     residual: bool = option(True, doc="a look adds to the latents")
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Film as Perceiver's input array: patches of each frame with their place in time and picture.
 
-video: B films -> features B x [N,C]; Perceiver IO, appendix on Kinetics (arXiv 2107.14795). On transformers'
-preprocessor. Suffixes: T frames, H height, W width, N patches, C channels.
+video: B films -> features B x [N,C]; Perceiver IO, appendix on Kinetics (arXiv 2107.14795).
+Suffixes: B rows, T frames, H height, W width, N patches, C channels.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PerceiverConfig
-from transformers.models.perceiver.modeling_perceiver import PerceiverImagePreprocessor
+from transformers.models.perceiver.modeling_perceiver import space_to_depth
 
 from anyany.api.torch import Build, Component, Context, Rows, to_float
+from anyany_perceiver.fourier import fourier, grid
 
 
 class Video(Component):
@@ -22,25 +22,22 @@ class Video(Component):
 
     def __init__(self, config: Any, build: Build) -> None:
         super().__init__(config, build)
-        extent = tuple(config.resolution) or (config.frames, *config.size)
-        self.patches = video_patches(config.bands, extent, config.patch)
+        self.extent = tuple(config.resolution) or (config.frames, *config.size)
 
     def encode(self, ctx: Context, video: Rows) -> dict[str, Rows]:
         """video: B films of at most `frames` frames (a longer one is thinned out evenly). features: B x [N,C]."""
         arrays = []
         for one in video:
-            frames_T3HW = frames_of(one.frames, self.config.size, self.config.frames)
-            arrays.append(self.patches(frames_T3HW[None].to(ctx.device, torch.float32))[0][0].to(ctx.dtype))
-        return {"features": ctx.rows(torch.cat(arrays), [len(a) for a in arrays])}
+            frames_T3HW = frames_of(one.frames, self.config.size, self.config.frames).to(ctx.device)
+            arrays.append(patches(frames_T3HW[None], self.config.patch, self.config.bands, self.extent)[0])
+        return {"features": ctx.rows(torch.cat(arrays).to(ctx.dtype), [len(a) for a in arrays])}
 
 
-def video_patches(bands: int, resolution: Sequence[int], patch: int) -> nn.Module:
-    """transformers' module: [B,T,3,H,W] -> patches of patch x patch pixels with Fourier features on three axes."""
-    return PerceiverImagePreprocessor(
-        PerceiverConfig(), prep_type="patches", position_encoding_type="fourier", spatial_downsample=patch,
-        temporal_downsample=1,
-        fourier_position_encoding_kwargs={"num_bands": bands, "max_resolution": tuple(resolution)},
-    )  # fmt: skip
+def patches(frames_BT3HW: torch.Tensor, patch: int, bands: int, resolution: Sequence[int]) -> torch.Tensor:
+    """[B,N,C]: pixels of patch x patch, then Fourier features on the three axes; frame after frame, row by row."""
+    blocks = space_to_depth(frames_BT3HW, spatial_block_size=patch)
+    places_NC = fourier(grid(blocks.shape[1:4], device=blocks.device), bands, resolution)
+    return torch.cat([blocks.flatten(1, 3), places_NC.to(blocks.dtype).expand(len(blocks), -1, -1)], -1)
 
 
 def frames_of(frames: torch.Tensor, size: Sequence[int], most: int) -> torch.Tensor:

@@ -237,6 +237,13 @@ def test_a_sound_is_as_long_as_it_is_unless_told_otherwise(prep: str) -> None:
     assert free.lengths == ([100, 51] if prep == "raw" else [101, 51]) and len(set(fixed.lengths)) == 1
 
 
+def test_a_film_of_one_frame_is_a_film() -> None:
+    films = Rows([Video(torch.stack([picture(9, 9)] * n), 8.0) for n in (1, 2)])
+    one, two = call(made("perceiver/video"), "encode", {"video": films}, [0, 1])["features"].list()
+    torch.testing.assert_close(one, two[:4], atol=1e-6, rtol=0)  # the first frame stands at -1 in both
+    assert call(made("perceiver/io", frames=1), "autoencode", {"video": films}, [0, 1])["video"][1].frames.shape[0] == 2
+
+
 def test_a_sound_of_another_rate_is_told() -> None:
     with pytest.raises(ValueError, match="16000 samples a second, not 8000"):
         call(made("perceiver/audio"), "encode", {"audio": Rows([Audio(random(1, 1600), 16000)])}, [0])
