@@ -16,6 +16,7 @@ from anyany.train import checkpoint, sharing
 from anyany.train.model import StageModel
 from anyany.train.optim import Average, optimiser
 from anyany.train.write import write_nodes
+from anyany.weights.save import full
 
 
 class Learner:
@@ -38,7 +39,7 @@ class Learner:
         norm = 0.0
         if self.stage.settings["clip"]:
             found = nn.utils.clip_grad_norm_(self.learned().values(), self.stage.settings["clip"])
-            norm = float(sharing.full(found))
+            norm = float(full(found))
         for group in self.optim.param_groups:
             group["lr"] = rate
         self.optim.step()
@@ -50,7 +51,7 @@ class Learner:
     def touched(self, node: str) -> bool:
         """Whether some gradient lies on a parameter of a node."""
         grads = [p.grad for p in self.model.nodes[node].parameters() if p.requires_grad and p.grad is not None]
-        found = [bool(sharing.full(g).any()) for g in grads]  # all of them: processes gather together
+        found = [bool(full(g).any()) for g in grads]  # all of them: processes gather together
         return any(found)
 
     @contextlib.contextmanager
@@ -104,4 +105,4 @@ class Learner:
     def write(self, out: Path) -> list[Path]:
         """The weights of each learned node, written by the main process; returns what was written."""
         with self.averaged():
-            return write_nodes(self.model, out) if self.accelerator.is_main_process else []
+            return write_nodes(self.model, out, write=self.accelerator.is_main_process)

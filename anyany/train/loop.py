@@ -260,6 +260,7 @@ class Trainer:
         """What the prefix cost and saved."""
         prefix = self.prefix
         nodes = {n: {"seconds": s.seconds, "rows": s.rows} for n, s in self.recorder.nodes.items()}
-        shared = "alone" if self.accelerator.num_processes == 1 else "shards" if sharded(self.accelerator) else "copies"
-        return {"processes": self.accelerator.num_processes, "shared": shared, "prefix": {"computed": prefix.computed, "reused": prefix.reused, "seconds": prefix.seconds,
-                           "bytes": prefix.bytes}, "nodes": nodes}  # fmt: skip
+        world = self.accelerator.num_processes
+        shared = "alone" if world == 1 else "shards" if sharded(self.accelerator) else "copies"
+        cost = {"computed": prefix.computed, "reused": prefix.reused, "seconds": prefix.seconds, "bytes": prefix.bytes}
+        return {"processes": world, "shared": shared, "prefix": cost, "nodes": nodes}

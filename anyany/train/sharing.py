@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from anyany.weights.save import full
+
 
 def sharded(accelerator: Any) -> bool:
     """Whether `accelerate launch` was asked for FSDP."""
@@ -58,13 +60,6 @@ def whole(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.reshard()  # type: ignore[operator]
-
-
-def full(tensor: torch.Tensor) -> torch.Tensor:
-    """The whole of a tensor that may be sharded."""
-    gather = getattr(tensor, "full_tensor", None)
-    found: torch.Tensor = tensor.detach() if gather is None else gather().detach()
-    return found
 
 
 def gathered(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -10,21 +10,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from anyany.train.lora import lora_tensors, write_config
 from anyany.train.model import StageModel
-from anyany.weights.save import checkpoint_of, write_safetensors
+from anyany.weights.save import checkpoint_of, full, write_safetensors
 
 ASSETS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 WEIGHTS = ("*.index.json",)
 
 
-def write_nodes(model: StageModel, out: Path) -> list[Path]:
-    """Write every learned node; returns what was written."""
+def write_nodes(model: StageModel, out: Path, *, write: bool = True) -> list[Path]:
+    """Write every learned node; returns what was written. Where processes hold shards, all of them call this and one
+    writes.
+    """
     written = []
     for node in model.stage.learn:
         component = model.nodes[node]
+        tensors = checkpoint_of(component)
+        if not write:
+            continue
         assets = _assets(component)
         path = out / f"{node}.safetensors"
         if assets:
@@ -33,23 +36,21 @@ def write_nodes(model: StageModel, out: Path) -> list[Path]:
             for asset in assets:
                 shutil.copyfile(asset, folder / asset.name)
             path = folder / "model.safetensors"
-        write_safetensors(checkpoint_of(component), path, {"stage": model.stage.name, "node": node})
+        write_safetensors(tensors, path, {"stage": model.stage.name, "node": node})
         written.append(path if not assets else path.parent)
     for node, options in model.stage.lora.items():
         if node in model.stage.learn:
             continue
         folder = out / node
-        folder.mkdir(parents=True, exist_ok=True)
         component = model.nodes[node]
-        values = {n: p for n, p in component.named_parameters() if p.requires_grad}
-        write_safetensors(_adapters(component, values), folder / "adapter_model.safetensors")
+        values = {n: full(p) for n, p in component.named_parameters() if p.requires_grad}
+        if not write:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        write_safetensors(lora_tensors(component, values), folder / "adapter_model.safetensors")
         write_config(folder, options, component)
         written.append(folder)
     return written
-
-
-def _adapters(component: Any, values: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
-    return lora_tensors(component, {n: p.detach() for n, p in values.items()})
 
 
 def _assets(component: Any) -> list[Path]:

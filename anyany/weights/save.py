@@ -23,12 +23,20 @@ def checkpoint_of(component: Any) -> dict[str, torch.Tensor]:
         tensors = component.state_dict()
     seen: set[int] = set()
     own = {}
-    for name, tensor in tensors.items():
+    for name, held in tensors.items():
+        tensor = full(held)
         if tensor.data_ptr() in seen and tensor.numel():
             continue  # a tie: the file holds it once
         seen.add(tensor.data_ptr())
         own[name] = tensor.detach().contiguous().clone()
     return own
+
+
+def full(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole of a tensor that may be sharded (a DTensor); all processes must ask together."""
+    gather = getattr(tensor, "full_tensor", None)
+    found: torch.Tensor = tensor.detach() if gather is None else gather().detach()
+    return found
 
 
 def write_safetensors(

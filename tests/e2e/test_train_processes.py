@@ -38,9 +38,6 @@ train:
       minimise: {think.loss: 1.0}
       ema: 0.9
 """
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
-              "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1",
-              "--main_process_port", "0", "-m"]  # fmt: skip
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -84,20 +81,19 @@ def test_a_run_killed_again_and_again_ends_with_the_weights_of_one_that_was_not(
     assert curve(cut) == curve(tmp_path / "whole")
 
 
-def test_two_processes_give_the_loss_curve_of_one(spec: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "shared"), [("--multi_gpu", "copies"), ("--use_fsdp --fsdp_version 2", "shards")])
+def test_two_processes_give_the_loss_curve_and_weights_of_one(
+    spec: Path, tmp_path: Path, kind: str, shared: str
+) -> None:
     short = ("--set", "train.steps=8")
     subprocess.run(command(spec, *short, "--out", str(tmp_path / "one")), check=True, env=ALONE)
-    subprocess.run([*LAUNCH, *command(spec, *short, "--out", str(tmp_path / "two"))[2:]], check=True, env=ALONE)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *kind.split(), "--num_processes", "2",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1",
+              "--main_process_port", "0", "-m"]  # fmt: skip
+    subprocess.run([*launch, *command(spec, *short, "--out", str(tmp_path / "two"))[2:]], check=True, env=ALONE)
+    done = json.loads((tmp_path / "two" / "in" / "done.json").read_text())
+    assert (done["processes"], done["shared"]) == (2, shared)
     assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), abs=1e-4)
-
-
-def test_two_processes_with_shards_give_the_loss_curve_of_one(spec: Path, tmp_path: Path) -> None:
-    short = ("--set", "train.steps=8")
-    subprocess.run(command(spec, *short, "--out", str(tmp_path / "one")), check=True, env=ALONE)
-    sharded = {**ALONE, "ACCELERATE_USE_FSDP": "true"}
-    subprocess.run([*LAUNCH, *command(spec, *short, "--out", str(tmp_path / "two"))[2:]], check=True, env=sharded)
-    assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), abs=1e-4)
-    assert json.loads((tmp_path / "two" / "in" / "done.json").read_text())["shared"] == "shards"
     first, second = (load_file(tmp_path / n / "in" / "see.safetensors") for n in ("one", "two"))
     for name in first:
         torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=0)
