@@ -59,7 +59,11 @@ def _draw(slot: Slot, generator: torch.Generator, device: torch.device) -> torch
 def _is_gain(owner: nn.Module, name: str, shape: tuple[int, ...]) -> bool:
     """Whether a parameter multiplies a signal: a norm's weight, a layer scale, a temperature."""
     norm = "norm" in type(owner).__name__.lower()
-    return (norm and name in ("weight", "scale") and len(shape) < 2) or (name in _GAINS and len(shape) < 2) or not shape
+    return (
+        (norm and name in ("weight", "scale", "g") and len(shape) < 2)
+        or (name in _GAINS and len(shape) < 2)
+        or not shape
+    )
 
 
 def _fan_in(owner: nn.Module, name: str, shape: tuple[int, ...]) -> int:

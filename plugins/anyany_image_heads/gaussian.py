@@ -91,14 +91,14 @@ class Process:
 
 
 @lru_cache(maxsize=64)
-def process(schedule: str, respacing: str = "") -> Process:
+def process(schedule: str, respacing: str = "", steps: int = TRAINING_STEPS) -> Process:
     """The process of a schedule over the kept steps; its betas are made anew from the kept cumulative products."""
     with torch.device("cpu"):  # also where a network is being built without memory
-        return _process(schedule, kept_steps(respacing))
+        return _process(betas_of(schedule, steps), kept_steps(respacing, steps))
 
 
-def _process(schedule: str, kept: list[int]) -> Process:
-    ab = (1 - betas_of(schedule)).cumprod(0)[kept]
+def _process(betas: torch.Tensor, kept: list[int]) -> Process:
+    ab = (1 - betas).cumprod(0)[kept]
     one, nought = ab.new_ones(1), ab.new_zeros(1)
     before, after = torch.cat([one, ab[:-1]]), torch.cat([ab[1:], nought])
     betas = 1 - ab / before

@@ -11,6 +11,7 @@ from typing import Any
 from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor, var
 from anyany_image_heads.dit_cards import DIT
 from anyany_image_heads.mar_cards import MAR
+from anyany_image_heads.unclip_cards import UNCLIP_PRIOR
 from anyany_image_heads.var_cards import VAR
 
 CLASS_CONDITIONAL = ("DiTTransformer2DModel",)
@@ -80,4 +81,4 @@ DIFFUSION = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [DIFFUSION, DIT, MAR, VAR]
+    return [DIFFUSION, DIT, MAR, VAR, UNCLIP_PRIOR]

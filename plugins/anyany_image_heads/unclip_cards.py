@@ -1,0 +1,83 @@
+"""Cards of DALL-E 2: its priors and its decoder. Torch-free; implementations: `unclip_prior.py`, `unclip.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anyany.api.v1 import Batching, Call, Config, Port, card, option
+
+
+class UnclipPriorConfig(Config):
+    """The prior; the defaults are those of Karlo's and Kandinsky 2.1's (`kind: diffusers`)."""
+
+    kind: str = option("diffusers", choices=("diffusers", "lucidrains", "autoregressive"),
+                       doc="diffusion with either library's network and names, or autoregression")  # fmt: skip
+    steps: int = option(25, per_item=True, low=1, high=1000, doc="diffusion steps")
+    guidance: float = option(4.0, per_item=True, low=0, doc="classifier-free guidance (1: none)")
+    embed: int = option(768, low=1, doc="numbers of an embedding")
+    words: int | None = option(None, low=1, doc="width of the words (the embedding's)")
+    text_length: int = option(77, low=1, doc="places for words")
+    width: int = option(2048, low=1, doc="width inside (lucidrains: the embedding's)")
+    layers: int = option(20, low=1, doc="blocks")
+    heads: int = option(32, low=1, doc="attention heads")
+    head_width: int | None = option(None, low=1, doc="width of a head (width / heads)")
+    drop: float = option(0.1, low=0, high=1, doc="texts dropped in training")
+    extra: dict[str, Any] = option({}, doc="diffusers: further settings of PriorTransformer")
+    timesteps: int = option(1000, low=1, doc="lucidrains: steps it was trained on")
+    time_table: int | None = option(None, low=1, doc="lucidrains: rows of the time table (none: a network of the time)")
+    time_tokens: int = option(1, low=1, doc="lucidrains: tokens of the time")
+    image_tokens: int = option(1, low=1, doc="lucidrains: tokens of the picture")
+    text_tokens: int = option(1, low=1, doc="lucidrains: tokens of the text embedding")
+    ratio: int = option(4, low=1, doc="lucidrains: feed-forward width over the width")
+    rotary: bool = option(True, doc="lucidrains: rotary positions")
+    norm_in: bool = option(False, doc="lucidrains: a norm before the first block")
+    normformer: bool = option(False, doc="lucidrains: a norm inside the feed-forward")
+    self_cond: bool = option(False, doc="lucidrains: sees its last estimate")
+    unit_start: bool = option(False, doc="lucidrains: begins from noise of an embedding's length")
+    unit_estimates: bool = option(False, doc="lucidrains: estimates are brought to that length")
+    unit_result: bool = option(False, doc="lucidrains: so is the result")
+    axes: int = option(319, low=1, doc="autoregressive: principal axes said")
+    buckets: int = option(1024, low=2, doc="autoregressive: values of each")
+    agreements: int = option(32, low=1, doc="autoregressive: buckets of the cosine of picture and text")
+    agreement: float = option(0.5, low=-1, high=1, doc="autoregressive: the cosine asked for")
+    temperature: float = option(1.0, low=0, doc="autoregressive: of sampling (0: the likeliest)")
+    top_k: int = option(0, low=0, doc="autoregressive: from the k likeliest (0: all)")
+    top_p: float = option(1.0, low=0.0001, high=1, doc="autoregressive: from the likeliest of this mass")
+
+
+def prior_calls(config: Any, facts: Any) -> dict[str, Call]:
+    def vector(doc: str) -> Port:
+        return Port("embedding", "D", D=config.embed, doc=doc)
+
+    text = {"text": vector("CLIP's embedding of the caption")}
+    words = {"words": Port("features?", "N W", W=config.words or config.embed, doc="CLIP's features of its words")}
+    return {
+        "embed": Call(takes={**text, **words}, gives={"embedding": vector("of a picture of it")}, teach="loss"),
+        "loss": Call(
+            takes={**text, "image": vector("of the caption's picture"), **words},
+            gives={"loss": Port("loss", doc="to minimise")},
+            batching=Batching(max_rows=256),
+        ),
+    }
+
+
+UNCLIP_PRIOR = card(
+    "image_heads/unclip-prior",
+    role="adapter",
+    about="DALL-E 2's prior: the embedding of a caption becomes that of a picture, by diffusion or autoregression.",
+    source="DALL-E 2 (Ramesh et al. 2022, arXiv 2204.06125); diffusers PriorTransformer; lucidrains/DALLE2-pytorch",
+    config=UnclipPriorConfig,
+    calls=prior_calls,
+    presets={
+        "kandinsky-2.2": {"embed": 1280, "words": 1280},
+        "lucidrains": {"kind": "lucidrains", "width": 768, "layers": 12, "heads": 12, "time_table": 1000,
+                       "normformer": True, "steps": 64, "guidance": 1.0},
+        "autoregressive": {"kind": "autoregressive", "layers": 24, "heads": 32},
+        "tiny-lucidrains": {"kind": "lucidrains", "embed": 16, "width": 16, "layers": 2, "heads": 2, "text_length": 8,
+                            "timesteps": 10, "time_table": 10, "steps": 3},
+        "tiny-autoregressive": {"kind": "autoregressive", "embed": 16, "width": 32, "layers": 2, "heads": 2,
+                                "text_length": 8, "axes": 6, "buckets": 16},
+    },
+    tiny={"embed": 16, "width": 32, "layers": 2, "heads": 2, "text_length": 8, "steps": 3},
+    impl="anyany_image_heads.unclip_prior:UnclipPrior",
+)  # fmt: skip
