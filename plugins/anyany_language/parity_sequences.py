@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from anyany.api.torch import last_hidden
-from anyany_language.splice import NO_LABEL, padded, splice
+from anyany_language.splicing import runs, splice
 
 
 # Mamba ---------------------------------------------------------------------------------------------------------------
@@ -182,18 +182,13 @@ def nextgpt_splice(pack: Any) -> dict[str, Any]:
     table = pack.module(torch.nn.Embedding(c["vocab"], c["dim"]), prefix="model.embed_tokens.")
     media = {k: iter(project.layers(given[f"{k}_embeddings"])) for k in ("image", "video", "audio")
              if f"{k}_embeddings" in given}  # fmt: skip
-    embeds, labels = [], []
+    rows, labels = [], []
     for ids, line, real in zip(given["input_ids"], given["labels"], given["attention_mask"].bool()):
-        row, wanted = splice(ids[real], line[real], table, media)
-        embeds.append(row)
-        labels.append(wanted)
-    left = c["side"] == "left"
-    places = [torch.arange(r.shape[0]) for r in embeds]
-    return {
-        "inputs_embeds": padded(embeds, 0.0, left), "labels": padded(labels, NO_LABEL, left),
-        "attention_mask": padded([torch.ones_like(p) for p in places], 0, left),
-        "position_ids": padded(places, 0, left),
-    }  # fmt: skip
+        rows.append(runs(ids[real].tolist(), media))
+        labels.append(line[real][ids[real] >= 0].tolist())
+    made = splice(rows, labels, lambda ids: table(torch.tensor(ids)), c["side"] == "left")
+    return {"inputs_embeds": made.embeds, "labels": made.labels, "attention_mask": made.mask.long(),
+            "position_ids": made.positions}  # fmt: skip
 
 
 CASES = {

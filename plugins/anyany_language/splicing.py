@@ -1,16 +1,18 @@
 """Rows of token ids and features as one batch: embedded, put end to end, cut, padded on either side.
 
-As LLaVA does it (Liu et al. 2023, arXiv 2304.08485). Shape suffixes: B rows, L longest row, D width.
+As LLaVA does it (Liu et al. 2023, arXiv 2304.08485), and with NExT-GPT's placeholders (Wu et al. 2024, arXiv
+2309.05519). Shape suffixes: B rows, L longest row, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 IGNORED = -100
+PLACEHOLDERS = {-200: "image", -300: "video", -400: "audio"}  # NExT-GPT's
 Run = list[int] | torch.Tensor
 
 
@@ -52,6 +54,24 @@ def splice(
         positions[i, where] = torch.arange(count, device=batch.device)
         targets[i, where] = torch.tensor(target, device=batch.device)
     return Spliced(embeds=batch, mask=mask, positions=positions, labels=targets)
+
+
+def runs(ids: Sequence[int], media: Mapping[str, Iterator[torch.Tensor]]) -> list[Run]:
+    """A row of ids with negative placeholders as runs: each becomes the next medium [D] or [N,D] of its kind.
+
+    Raises ValueError where a kind has no medium left.
+    """
+    out: list[Run] = [[]]
+    for token in ids:
+        if token >= 0:
+            out[-1].append(token)  # type: ignore[union-attr]
+            continue
+        kind = PLACEHOLDERS[token]
+        medium = next(media.get(kind, iter(())), None)
+        if medium is None:
+            raise ValueError(f"the prompt has a place for {kind}, but no {kind} is left for it")
+        out += [medium[None] if medium.dim() == 1 else medium, []]
+    return out
 
 
 def _labels(row: Sequence[Run], given: Sequence[int] | None) -> list[int]:
