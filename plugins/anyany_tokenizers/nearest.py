@@ -33,7 +33,8 @@ def nearest(x_MD: torch.Tensor, codes_KD: torch.Tensor, cosine: bool = False) ->
         return torch.mm(x_MD, codes_KD.t()).argmin(1)
     _look(x_MD, codes_KD)
     best_M, close_M = search(x_MD, codes_KD, cosine)
-    for rows in close_M.nonzero()[:, 0].split(_rows(len(x_MD), codes_KD)):
+    close = close_M.nonzero()[:, 0]
+    for rows in close.split(_rows(len(x_MD), codes_KD)) if len(close) else ():
         best_M[rows] = _exact(x_MD[rows], codes_KD, cosine)
     return best_M
 
@@ -41,7 +42,8 @@ def nearest(x_MD: torch.Tensor, codes_KD: torch.Tensor, cosine: bool = False) ->
 def _look(x_MD: torch.Tensor, codes_KD: torch.Tensor) -> None:
     if x_MD.dim() != 2 or codes_KD.dim() != 2 or x_MD.shape[1] != codes_KD.shape[1] or not len(codes_KD):
         raise ValueError(f"vectors {list(x_MD.shape)} cannot be looked up among codes {list(codes_KD.shape)}")
-    if not bool(x_MD.isfinite().all()) or not bool(codes_KD.isfinite().all()):
+    ends = [end for values in (x_MD, codes_KD) if values.numel() for end in values.aminmax()]
+    if not bool(torch.stack([end.float() for end in ends]).isfinite().all()):
         raise ValueError("vectors or codes hold values that are not finite numbers; try `dtype: float32`")
 
 
