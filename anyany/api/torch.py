@@ -11,9 +11,11 @@ from anyany.engine.context import Context
 from anyany.engine.decode import Decoder, Generated, Limits, last_hidden
 from anyany.engine.denoise import Schedule, Wish, denoise
 from anyany.engine.folding import DrawnNoise, Folded, fold, marks
+from anyany.engine.masks import mixed_mask
 from anyany.engine.rows import Rows
 from anyany.engine.sampling import Sampler
 from anyany.engine.spans import Asks, Rules, Span, span_rules
+from anyany.engine.words import WordPieces
 from anyany.media.fields import Field
 from anyany.media.moments import sample_frames
 from anyany.media.regions import OnImage, image_of, on_image
@@ -24,9 +26,9 @@ from anyany.weights.pretrained import load_diffusers, load_transformers
 from anyany.weights.relayout import Layout, relayout
 
 __all__ = [
-    "Asks", "Assets", "Audio", "Build", "Captions", "Component", "Context", "Decoder", "DrawnNoise", "Field",
-    "Folded", "Generated", "Layout", "Limits", "OnImage", "Part", "Rows", "Rules", "Sampler", "Schedule", "Span",
-    "Text", "Video", "Wish", "denoise", "fold", "image_of", "last_hidden", "load_diffusers", "load_network",
-    "load_parts", "load_strict", "load_transformers", "marks", "network_of", "on_image", "plain_config",
-    "relayout", "sample_frames", "scheduler_of", "span_rules", "to_float", "to_uint8",
+    "Asks", "Assets", "Audio", "Build", "Captions", "Component", "Context", "Decoder", "DrawnNoise", "Field", "Folded",
+    "Generated", "Layout", "Limits", "OnImage", "Part", "Rows", "Rules", "Sampler", "Schedule", "Span", "Text", "Video",
+    "Wish", "WordPieces", "denoise", "fold", "image_of", "last_hidden", "load_diffusers", "load_network", "load_parts",
+    "load_strict", "load_transformers", "marks", "mixed_mask", "network_of", "on_image", "plain_config", "relayout",
+    "sample_frames", "scheduler_of", "span_rules", "to_float", "to_uint8",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from anyany.engine.masks import Runs, mixed_mask
 from anyany.engine.sampling import Sampler
 from anyany.engine.spans import Asks, Gate, Rules
 
@@ -78,13 +79,20 @@ class Decoder:
     @torch.inference_mode()
     def run(self, prompts: Sequence[torch.Tensor], limits: Limits, sampler: Sampler, rules: Rules | None = None,
             watch: Callable[[int, list[int], list[bool]], None] | None = None,
-            check: Callable[[], None] | None = None, asks: Asks | None = None) -> list[Generated]:  # fmt: skip
+            check: Callable[[], None] | None = None, asks: Asks | None = None,
+            together: Sequence[Runs] | None = None) -> list[Generated]:  # fmt: skip
         """Generate for B prompts of embeddings [N_i, D]. `watch(step, token of each row, done)` follows along one step
-        late; `check()` may raise to stop the run; `asks` is what rows want of the rules' spans. Raises ValueError for
-        an empty prompt, and for asks that do not fit."""
+        late; `check()` may raise to stop the run; `asks` is what rows want of the rules' spans; `together` are
+        runs of each prompt whose positions see each other. Raises ValueError for an empty prompt, for asks that do not
+        fit, and for runs in a model that cannot see them whole."""
         if any(p.shape[0] == 0 for p in prompts):
             raise ValueError("an empty prompt: there is nothing to continue")
+        if together and any(together) and (self.kind != "static" or _windowed(self.model.config)):
+            raise ValueError(
+                f"{self.model.config.model_type} cannot see runs whole; take llama or another plain decoder"
+            )
         loop = _Loop(self.model, self.kind, prompts, limits, sampler, rules, asks)
+        loop.together = together if together and any(together) else None
         return loop.run(watch, check)
 
 
@@ -101,6 +109,7 @@ class _Loop:
         self.steps = max(limits.max_new)
         self.embeds_BND, self.pad = left_pad(prompts)
         self.width = self.embeds_BND.shape[1] + self.steps + 1
+        self.together: Sequence[Runs] | None = None
 
     def start(self) -> _State:
         batch, n = self.embeds_BND.shape[:2]
@@ -132,6 +141,9 @@ class _Loop:
             return self.forward(state, attention_mask=state.mask_BW[:, :n], **inputs)
         position_BN = (state.mask_BW[:, :n].cumsum(-1) - 1).clamp_min(0)
         mask = state.mask_BW if self.kind == "static" else state.mask_BW[:, :n]
+        if self.together is not None:
+            mask = mixed_mask(self.pad, [n - p for p in self.pad], self.together, n, keys=mask.shape[1],
+                              dtype=self.embeds_BND.dtype, device=self.device)  # fmt: skip
         return self.forward(state, attention_mask=mask, position_ids=position_BN, **inputs)
 
     def advance(self, state: _State) -> torch.Tensor:
@@ -284,6 +296,13 @@ def cache_kind(config: Any) -> str:
     """ "static" or "state" for the tested architectures; "dynamic" for every other decoder with a key-value cache."""
     name = config.model_type
     return "static" if name in STATIC else "state" if name in STATE else "dynamic"
+
+
+def _windowed(config: Any) -> bool:
+    """True where some layers see only what is near."""
+    return "sliding_attention" in (getattr(config, "layer_types", None) or ()) or bool(
+        getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    )
 
 
 def new_cache(model: Any, kind: str, width: int) -> Any:

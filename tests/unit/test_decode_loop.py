@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from anyany.api.torch import Decoder, Limits, Rules, Sampler, span_rules
+from anyany.api.torch import Decoder, Limits, Rules, Sampler, mixed_mask, span_rules
 from anyany.engine.decode import cache_kind, left_pad
 
 VOCAB, WIDTH, STOP, NEW = 97, 32, 2, 20
@@ -179,6 +179,47 @@ def test_mixed_temperatures_keep_greedy_rows_greedy(llama: nn.Module) -> None:
     warm = Sampler.of([0, 2.0, 0, 2.0], [0] * 4, [1.0] * 4, words_of([0, 1, 2, 3]))
     mixed = Decoder(llama).run(prompts, limits(4), warm)
     assert [mixed[0].ids, mixed[2].ids] == [greedy[0].ids, greedy[2].ids]
+
+
+# runs that see themselves whole --------------------------------------------------------------------------------------
+RUNS = [[(1, 4)], [(0, 3), (5, 12)], [], [(8, 9)]]
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2", "qwen3", "phi", "gpt2", "gpt_neox"])
+def test_runs_of_a_prompt_see_each_other_whole(arch: str) -> None:
+    """The ids are those of passes over each whole sequence under the mixed mask, without cache or padding."""
+    model = tiny(arch)
+    prompts = ragged_prompts(model)
+    mine = Decoder(model).run(prompts, limits(4, 6), sampler([0, 1, 2, 3]), together=RUNS)
+    plain = Decoder(model).run(prompts, limits(4, 6), sampler([0, 1, 2, 3]))
+    for prompt, runs, row in zip(prompts, RUNS, mine):
+        whole, ids = prompt, []
+        for _ in row.ids:
+            mask = mixed_mask([0], [len(whole)], [runs], len(whole), dtype=whole.dtype, device="cpu")
+            logits = model(inputs_embeds=whole[None], attention_mask=mask, use_cache=False).logits
+            ids.append(int(logits[0, -1].argmax()))
+            whole = torch.cat([whole, model.get_input_embeddings()(torch.tensor(ids[-1:]))])
+        assert row.ids == ids
+    assert [r.ids for r in mine] != [r.ids for r in plain]
+
+
+@pytest.mark.parametrize("arch", ["mamba", "opt", "gemma3_text", "mistral"])
+def test_a_model_that_cannot_see_runs_whole_says_so(arch: str) -> None:
+    """A state, positions read off the mask, windows: the mixed mask would be another one."""
+    model = tiny(arch)
+    with pytest.raises(ValueError, match="cannot see runs whole"):
+        Decoder(model).run(ragged_prompts(model), limits(4), sampler([0, 1, 2, 3]), together=RUNS)
+
+
+def test_the_mixed_mask_is_causal_outside_its_runs() -> None:
+    seen = mixed_mask([1], [4], [[(1, 3)]], 5, dtype=torch.float32, device="cpu", keys=6)[0, 0] == 0
+    assert seen.int().tolist() == [
+        [0, 0, 0, 0, 0, 0],  # padding
+        [0, 1, 0, 0, 0, 0],
+        [0, 1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 1, 0],
+    ]
 
 
 # spans ---------------------------------------------------------------------------------------------------------------
