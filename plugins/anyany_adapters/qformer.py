@@ -169,7 +169,7 @@ class QFormer(Component):
     def caption(self, ctx: Context, features: Rows) -> dict[str, Rows]:
         """A caption for each picture, greedily, of at most `max_new_tokens` tokens (ITG)."""
         writer = Captioner(self, *self._image(features))
-        best = torch.full((len(features),), self.words.begin, device=ctx.device)
+        best = torch.full((len(features),), self.words.dec, device=ctx.device)
         over = torch.zeros(len(features), dtype=torch.bool, device=ctx.device)
         found = []
         for _ in range(min(self.config.max_new_tokens, self.config.positions - 1)):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from anyany.api.torch import Build, Component, Context, Rows, load_transformers
-from anyany_language.pieces import WordPieces
+from anyany_language.pieces import word_pieces
 
 
 class MaskedLm(Component):
@@ -24,7 +24,7 @@ class MaskedLm(Component):
 
         self.settings = _settings(config, build)
         self.model = AutoModelForMaskedLM.from_config(self.settings)
-        self.words = WordPieces(build.assets, self.settings.vocab_size, self.settings.max_position_embeddings)
+        self.words = word_pieces(build.assets, self.settings.vocab_size, self.settings.max_position_embeddings)
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
         """Weights under transformers' names, strictly; the head that predicts the next sentence may be there."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from anyany.api.torch import Build, Component, Context, Rows, to_float
 from anyany_language.multiway_layers import EPS, Sizes, Trunk
-from anyany_language.pieces import WordPieces
+from anyany_language.pieces import word_pieces
 
 NORMLESS = ("vqa", "classify")
 
@@ -53,7 +53,7 @@ class Multiway(Component):
             resolution=config.resolution, patch=config.patch, width=dim, layers=config.layers, heads=config.heads,
             mlp=config.mlp or 4 * dim, vocab=config.vocab, positions=config.positions, norm=head not in NORMLESS,
         ))  # fmt: skip
-        self.words = WordPieces(build.assets, config.vocab, config.positions - 2)
+        self.words = word_pieces(build.assets, config.vocab, config.positions - 2)
         if head == "retrieval":
             self.language_head, self.vision_head = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
             self.logit_scale = nn.Parameter(torch.empty(()))
