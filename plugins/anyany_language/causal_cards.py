@@ -12,8 +12,8 @@ from typing import Any
 from anyany.api.v1 import Batching, Call, Config, Facts, Port, card, json, option, tensor, var
 
 
-class CausalLmConfig(Config):
-    """Any decoder-only language model of transformers; a checkpoint's config.json overrides the sizes."""
+class LanguageModelConfig(Config):
+    """A decoder-only language model of transformers; a checkpoint's config.json overrides the sizes."""
 
     arch: str = option("llama", doc="transformers' model_type, for models without a checkpoint")
     width: int | None = option(None, low=1, doc="hidden width (random models; the checkpoint's otherwise)")
@@ -24,6 +24,26 @@ class CausalLmConfig(Config):
     mlp: int | None = option(None, low=1, doc="feed-forward width of a model without a checkpoint")
     settings: dict[str, Any] = option({}, doc="further entries of transformers' config, without a checkpoint")
     context: int = option(4096, low=8, doc="longest sequence of a model without a checkpoint")
+    template: str = option(
+        "auto", choices=("auto", "plain", "chatml"), doc="chat template: the tokenizer's own, or one of these"
+    )
+    system: str = option("", per_item=True, doc="system prompt put before the message")
+    max_new_tokens: int = option(256, per_item=True, low=1, doc="longest reply in tokens")
+    temperature: float = option(0.0, per_item=True, low=0.0, doc="0 is greedy")
+    top_k: int = option(0, per_item=True, low=0, doc="sample among the k likeliest (0: all)")
+    top_p: float = option(1.0, per_item=True, low=0.0, high=1.0, doc="sample within this probability mass")
+    produce: tuple[str, ...] | None = option(
+        None, per_item=True, doc="the kinds that a reply holds, in order and no others; null: the model decides"
+    )
+    most: dict[str, int] = option({}, per_item=True, doc="how many of a kind a reply holds at most")
+    threshold: float = option(
+        0.0, per_item=True, low=0.0, high=1.0, doc="how likely the beginning of a medium must be for it to begin"
+    )
+
+
+class CausalLmConfig(LanguageModelConfig):
+    """Any decoder-only language model of transformers, with media at places of its prompts and replies."""
+
     inputs: tuple[str, ...] = option(
         ("image", "audio", "video"), doc="kinds whose features are spliced in at their places"
     )
@@ -36,22 +56,7 @@ class CausalLmConfig(Config):
     codebooks: tuple[str, ...] | dict[str, dict[str, Any]] = option(
         (), doc="kinds whose tokens it reads and writes; of each: codes, length, turns, begin, end, token, read"
     )
-    produce: tuple[str, ...] | None = option(
-        None, per_item=True, doc="the kinds that a reply holds, in order and no others; null: the model decides"
-    )
-    most: dict[str, int] = option({}, per_item=True, doc="how many of a kind a reply holds at most")
-    threshold: float = option(
-        0.0, per_item=True, low=0.0, high=1.0, doc="how likely the beginning of a medium must be for it to begin"
-    )
     marks: dict[str, tuple[str, str]] = option({}, doc="text before and after each medium of a kind in the prompt")
-    template: str = option(
-        "auto", choices=("auto", "plain", "chatml"), doc="chat template: the tokenizer's own, or one of these"
-    )
-    system: str = option("", per_item=True, doc="system prompt put before the message")
-    max_new_tokens: int = option(256, per_item=True, low=1, doc="longest reply in tokens")
-    temperature: float = option(0.0, per_item=True, low=0.0, doc="0 is greedy")
-    top_k: int = option(0, per_item=True, low=0, doc="sample among the k likeliest (0: all)")
-    top_p: float = option(1.0, per_item=True, low=0.0, high=1.0, doc="sample within this probability mass")
     beams: int = option(1, low=1, doc="beam search width (through transformers' generate)")
     stop: tuple[str, ...] = option((), doc="further strings of one token that end the reply")
 

@@ -7,7 +7,7 @@ L tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,7 @@ from anyany_language.codebooks import Written, count, kept, lay_out
 from anyany_language.pretrained import model_config, signal_ids, tokenizer_of
 from anyany_language.signals import reply_message, signal_tokens, split_reply
 from anyany_language.splicing import Spliced, splice
+from anyany_language.streaming import streamer
 
 
 class CausalLm(Component):
@@ -190,7 +191,7 @@ class CausalLm(Component):
         sampler = Sampler.of(ctx.option("temperature", self.config.temperature), ctx.option("top_k", self.config.top_k),
                              ctx.option("top_p", self.config.top_p), ctx.noise_words())  # fmt: skip
         limits = Limits(max_new=room, stop_ids=self.stops, pad_id=self.stops[0] if self.stops else 0)
-        watch = self._streamer(ctx, len(prompts)) if ctx.streaming else None
+        watch = streamer(ctx, range(len(prompts)), self._decode, lambda token: token in self._silent)
         asks = Asks(produce=ctx.option("produce", self.config.produce), most=ctx.option("most", self.config.most),
                     threshold=ctx.option("threshold", self.config.threshold))  # fmt: skip
         return Decoder(self.model).run(prompts, limits, sampler, self.rules, watch, ctx.check, asks)
@@ -256,28 +257,11 @@ class CausalLm(Component):
             out.append(Generated(ids=kept, hidden=[None] * len(kept), stopped=len(kept) < n))
         return out
 
-    def _streamer(self, ctx: Context, batch: int) -> Callable[[int, list[int], list[bool]], None]:
-        """Text as it grows, without half characters."""
-        ids: list[list[int]] = [[] for _ in range(batch)]
-        shown, ended = [""] * batch, [False] * batch
-        quiet = [False] * self.vocab
-        if self.rules is not None:
-            quiet = [kind > 0 and t not in self._loose for t, kind in enumerate(self.rules.class_V.tolist())]
-
-        def watch(step: int, tokens: list[int], over: list[bool]) -> None:
-            for i, token in enumerate(tokens):
-                if ended[i]:
-                    continue
-                ended[i] = over[i]
-                if token in self.stops or quiet[token]:
-                    continue
-                ids[i].append(token)
-                text = self._decode(ids[i])
-                if not text.endswith("\ufffd") and len(text) > len(shown[i]):
-                    ctx.emit(i, text[len(shown[i]) :])
-                    shown[i] = text
-
-        return watch
+    @cached_property
+    def _silent(self) -> set[int]:
+        """Tokens that are no text: those that stop, and those of media."""
+        media = [] if self.rules is None else (self.rules.class_V > 0).nonzero()[:, 0].tolist()
+        return (set(media) - self._loose) | set(self.stops)
 
     # learning ----------------------------------------------------------------------------------------------------
     def learn(self, ctx: Context, message: Rows, target: Rows, **features: Rows | None) -> dict[str, Rows]:
