@@ -23,12 +23,14 @@ from anyany.media.values import Audio, Video, to_float, to_uint8
 from anyany.weights.load import load_strict
 from anyany.weights.networks import Part, load_network, load_parts, network_of, plain_config, scheduler_of
 from anyany.weights.pretrained import load_diffusers, load_transformers
+from anyany.weights.random_init import init_random
 from anyany.weights.relayout import Layout, relayout
 
 __all__ = [
-    "Asks", "Assets", "Audio", "Build", "Captions", "Component", "Context", "Decoder", "DrawnNoise", "Field", "Folded",
-    "Generated", "Layout", "Limits", "OnImage", "Part", "Rows", "Rules", "Sampler", "Schedule", "Span", "Text", "Video",
-    "Wish", "WordPieces", "denoise", "fold", "image_of", "last_hidden", "load_diffusers", "load_network", "load_parts",
-    "load_strict", "load_transformers", "marks", "mixed_mask", "network_of", "on_image", "plain_config", "relayout",
-    "sample_frames", "scheduler_of", "span_rules", "to_float", "to_uint8",
+    "Asks", "Assets", "Audio", "Build", "Captions", "Component", "Context", "Decoder", "DrawnNoise", "Field",
+    "Folded", "Generated", "Layout", "Limits", "OnImage", "Part", "Rows", "Rules", "Sampler", "Schedule", "Span",
+    "Text", "Video", "Wish", "WordPieces", "denoise", "fold", "image_of", "init_random", "last_hidden",
+    "load_diffusers", "load_network", "load_parts", "load_strict", "load_transformers", "marks", "mixed_mask",
+    "network_of", "on_image", "plain_config", "relayout", "sample_frames", "scheduler_of", "span_rules",
+    "to_float", "to_uint8",
 ]  # fmt: skip

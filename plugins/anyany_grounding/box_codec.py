@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from anyany.api.torch import Build, Component, Context, Rows
+from anyany.api.torch import Build, Component, Context, Rows, init_random
 from anyany_grounding import examples
 from anyany_grounding.coordinates import picture_of, size_of, to_fractions, to_pixels
+
+MIDDLE = (0.25, 0.25, 0.75, 0.75)
 
 
 class BoxCodec(Component):
@@ -29,6 +31,13 @@ class BoxCodec(Component):
         half = int(width) // 2
         self.loc_encoder = nn.Sequential(nn.Linear(4, half), nn.ReLU(), nn.Linear(half, int(width)))
         self.loc_decoder = nn.Sequential(nn.Linear(int(width), half), nn.ReLU(), nn.Linear(half, 4))
+
+    def init_random(self, seed: int) -> None:
+        """Weights at random; the decoder's last layer begins near a box in the middle, so that it has an area."""
+        init_random(self, seed, dtype=self.build.dtype, device=self.build.device)
+        with torch.no_grad():
+            self.loc_decoder[2].weight.mul_(0.1)
+            self.loc_decoder[2].bias.copy_(torch.tensor(MIDDLE))
 
     def decode(self, ctx: Context, features: Rows, image: Rows) -> dict[str, Rows]:
         """features: hidden states [N,D] of a signal; image: the picture it speaks of. boxes [N,4] in its pixels.

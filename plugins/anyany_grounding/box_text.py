@@ -87,7 +87,7 @@ class BoxText(Component):
         """What is wrong with each bracket that was meant as coordinates."""
         good = [w for columns in (4, 2) for w in self.form.mentions(text, columns)]
         return [f"{one[:60]!r} is no {self.form.example()}: passed over"
-                for one in self.form.near(text) if one.strip() not in good]  # fmt: skip
+                for one in self.form.near(text) if one not in good]  # fmt: skip
 
     def _located(self, text: str, columns: int, image: torch.Tensor | None, remarks: list[str]) -> OnImage:
         rows = [row for mention in self.form.read(text, columns) for row in mention]

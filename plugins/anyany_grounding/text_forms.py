@@ -61,8 +61,8 @@ class Form:
         if self.bins:
             return re.findall(r"<[bp]_st>[^<]*(?:<(?:bin_-?\d+|[bp]_sep)>[^<]*)*(?:<[bp]_ed>)?", text)
         start, end = (re.escape(b) for b in self.brackets)
-        found = re.findall(rf"{start}[-\d.,;\s]*(?:{end}|$)", text)
-        return [one for one in found if any(c.isdigit() for c in one)]
+        found = (one.strip() for one in re.findall(rf"{start}[-\d.,;\s]*{end}?", text))
+        return [one for one in found if "," in one and any(c.isdigit() for c in one)]
 
     def _mention(self, columns: int) -> str:
         start, end = (re.escape(b) for b in self.brackets)

@@ -19,7 +19,10 @@ class ClipConfig(Config):
     towers: str = option("both", choices=("both", "image", "text"), doc="which towers to hold")
     layer: int = option(-1, doc="hidden state that `patches` gives: -1 after the last block, -2 before it (LLaVA)")
     keep_class: bool = option(False, doc="keep the class token before the patches")
-    fit: str = option("crop", choices=("crop", "pad", "stretch"), doc="how a picture becomes a square")
+    fit: str = option(
+        "crop", choices=("crop", "pad", "white", "stretch"),
+        doc="how a picture becomes a square: cropped, padded with the mean's colour or with white, stretched",
+    )  # fmt: skip
     projection: bool = option(True, doc="hold the projection into the shared space (vision towers alone may lack it)")
     resolution: int = option(224, low=1, doc="side of the network's input in pixels")
     patch: int = option(16, low=1, doc="side of a patch in pixels")

@@ -85,14 +85,16 @@ def normalised(picture: Any, mean: Sequence[float], std: Sequence[float]) -> tor
 
 def prepared(image: torch.Tensor, size: int, mean: Sequence[float], std: Sequence[float], fit: str,
              short: int | None = None) -> torch.Tensor:  # fmt: skip
-    """[3,size,size] of one picture; fit: `crop` (short side to `short` first), `pad` or `stretch`."""
+    """[3,size,size] of one picture; fit: `crop` (short side to `short` first), `pad` with the mean's colour,
+    `white` (padded with it) or `stretch`.
+    """
     if image.is_meta:  # counting FLOPs: shapes alone
         return torch.empty(3, size, size, device="meta")
     picture = to_pil(image)
     if fit == "crop":
         picture = crop_square(picture, size, short)
-    elif fit == "pad":
-        picture = crop_square(pad_square(picture, mean), size)
+    elif fit in ("pad", "white"):
+        picture = crop_square(pad_square(picture, mean if fit == "pad" else (1.0, 1.0, 1.0)), size)
     else:
         picture = stretched(picture, size)
     return normalised(picture, mean, std)
