@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("anyany.cli.explain_cmd", "explain an error code, such as E021"),
     "new": ("anyany.cli.new_cmd", "write a working plugin package or a first pipeline"),
     "train": ("anyany.cli.train_cmd", "train the stages of a spec"),
+    "convert": ("anyany.cli.convert_cmd", "make an old checkpoint (.pt, .pth, .ckpt, .bin) one of safetensors"),
     "replay": ("anyany.cli.replay_cmd", "run an item of an earlier run again and compare"),
 }
 DONE, WRONG_CALL, ENVIRONMENT, INTERRUPTED, CLOSED_PIPE = 0, 2, 3, 130, 141

@@ -5,15 +5,16 @@ weights_only refuses every pickle that would run code; nothing else in the frame
 
 from __future__ import annotations
 
+import fnmatch
 import os
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from .errors import WeightsError
+from .inert import load as load_inert
 
 WRAPPERS = (
     "state_dict",
@@ -28,11 +29,17 @@ WRAPPERS = (
 )
 
 
+AVERAGES = ("model_ema", "ema", "ema_state_dict", "state_dict_ema", "params_ema", "ema_model", "teacher")
+"""Keys of moving averages of the weights, beside the weights themselves."""
+Path = str | os.PathLike[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """What a conversion did. tensors: how many were written; dropped: entries that are no tensors;
+    """What a conversion did. tensors: how many were written; dropped: entries that are no tensors, or were not wanted;
 
-    shared: groups of names that shared memory and are now written each; unwrapped: the keys they lay under.
+    shared: groups of names that shared memory and are now written each; unwrapped: the keys they lay under;
+    others: keys of other maps of tensors in the file, which were left.
     """
 
     path: str
@@ -41,21 +48,46 @@ class Converted:
     dropped: tuple[str, ...]
     shared: tuple[tuple[str, ...], ...]
     unwrapped: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
-def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], *, key: str | None = None) -> Converted:
-    """Writes the tensors of an old checkpoint as safetensors, atomically. key: the entry to take, dotted.
+def convert(src: Path | Sequence[Path], dst: Path, *, key: str | None = None, ema: bool = False,
+            drop: Sequence[str] = ()) -> Converted:  # fmt: skip
+    """Writes the tensors of an old checkpoint as safetensors, atomically.
 
+    src: a file, or several that belong together (of equal names the later one's tensor is written). key: the entry to
+    take, dotted. ema: take the moving average of the weights. drop: globs of names to leave.
     WeightsError E453 where src cannot be read, E473 where it holds no tensors, would run code, or is ambiguous.
     """
+    target = os.fspath(dst)
+    if not target.endswith(".safetensors"):
+        raise WeightsError("E473", f"{target} does not end in .safetensors.", "name the new file NAME.safetensors")
+    tensors: dict[str, torch.Tensor] = {}
+    dropped: list[str] = []
+    others: tuple[str, ...] = ()
+    unwrapped: tuple[str, ...] = ()
+    for source in [src] if isinstance(src, str | os.PathLike) else src:
+        path = os.fspath(source)
+        loaded = _load(path)
+        wanted = _average(loaded, path) if ema else key
+        found, left, unwrapped = _flat(loaded, path, wanted)
+        others += _others(loaded, unwrapped)
+        unwanted = [name for name in found if any(fnmatch.fnmatchcase(name, glob) for glob in drop)]
+        dropped += [*left, *unwanted]
+        tensors.update({name: value for name, value in found.items() if name not in unwanted})
+    if not tensors:
+        raise WeightsError("E473", f"{target} would hold no tensors: all were dropped.", "drop fewer names")
+    _write(tensors, target)
+    return Converted(
+        path=target, tensors=len(tensors), bytes=os.path.getsize(target), dropped=tuple(dropped),
+        shared=_shared(tensors), unwrapped=unwrapped, others=others,
+    )  # fmt: skip
+
+
+def _write(tensors: Mapping[str, torch.Tensor], target: str) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    source, target = os.fspath(src), os.fspath(dst)
-    if not target.endswith(".safetensors"):
-        raise WeightsError("E473", f"{target} does not end in .safetensors.", "name the new file NAME.safetensors")
-    tensors, dropped, unwrapped = _flat(_load(source), source, key)
-    shared = _shared(tensors)
     # Cloned: safetensors stores no aliases, and a view may drag a whole buffer along.
     separate = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
     temporary = f"{target}.{os.getpid()}.tmp"
@@ -67,10 +99,26 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str], *, key: st
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-    return Converted(
-        path=target, tensors=len(separate), bytes=os.path.getsize(target), dropped=tuple(dropped), shared=shared,
-        unwrapped=unwrapped,
-    )  # fmt: skip
+
+
+def _average(loaded: Any, path: str) -> str:
+    """The key of the moving average of the weights."""
+    found = [k for k in AVERAGES if isinstance(loaded, Mapping) and isinstance(loaded.get(k), Mapping)]
+    if not found:
+        raise WeightsError("E473", f"{path} holds no moving average of its weights.",
+                           f"its entries: {_entries(loaded)}; name one with --key")  # fmt: skip
+    return found[0]
+
+
+def _others(loaded: Any, taken: Sequence[str]) -> tuple[str, ...]:
+    """Keys beside the one taken whose maps hold tensors too (not the optimiser's)."""
+    if not taken or not isinstance(loaded, Mapping):
+        return ()
+    return tuple(
+        str(name)
+        for name, value in loaded.items()
+        if name != taken[0] and isinstance(value, Mapping) and "optim" not in str(name) and _has_tensors(value)
+    )
 
 
 def load_pickle(path: str) -> dict[str, torch.Tensor]:
@@ -82,9 +130,7 @@ def _load(path: str) -> Any:
     if not os.path.isfile(path):
         raise WeightsError("E453", f"there is no file {path}.", "check the path")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_inert(path)
     except Exception as error:  # torch.load raises nearly anything on a broken file
         reason = _reason(error)
         raise WeightsError(

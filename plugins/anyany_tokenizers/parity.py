@@ -206,7 +206,12 @@ CASES = {
     **parity_frequency.CASES,
     ("mar", "klvae"): klvae,
 }
-LAYOUTS = {"vqvae": vq_layout, **parity_seed.LAYOUTS}
+LAYOUTS = {
+    "vqvae": vq_layout,
+    "var/vae_*": parity_multiscale.layout,
+    "mar/kl16": kl_layout,
+    **parity_seed.LAYOUTS,
+}
 TOLERANCES: dict[tuple[str, str], dict[str, Any]] = {
     ("vqvae", "vqgan_vqmodel"): {"*": 2e-5},
     ("vqvae", "diffusers_vqmodel"): {"*": 2e-5},

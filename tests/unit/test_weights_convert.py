@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
+import sys
+import types
 
 import pytest
 import torch
@@ -84,3 +87,50 @@ def test_the_paths_are_checked(tmp_path):
         convert(tmp_path / "old.pt", tmp_path / "new.pt")
     with pytest.raises(WeightsError, match="cannot be written"):
         convert(tmp_path / "old.pt", tmp_path / "no" / "folder" / "new.safetensors")
+
+
+@pytest.fixture
+def lightning(monkeypatch):
+    """A class of a training framework that is not installed, picklable by its name."""
+    name = "pytorch_lightning.callbacks.model_checkpoint"
+    for stop in (17, 27, len(name)):
+        monkeypatch.setitem(sys.modules, name[:stop], types.ModuleType(name[:stop]))
+    kind = type("ModelCheckpoint", (), {"__module__": name})
+    sys.modules[name].ModelCheckpoint = kind
+    return kind
+
+
+def test_a_training_frameworks_bookkeeping_is_left_without_its_code(tmp_path, lightning, monkeypatch):
+    checkpoint = {"state_dict": TENSORS, "callbacks": {lightning: {"best": 1.0}}, "hyper": lightning(),
+                  "args": argparse.Namespace(lr=1e-4), "epoch": 3}  # fmt: skip
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    monkeypatch.delitem(sys.modules, lightning.__module__)
+    report = convert(tmp_path / "last.ckpt", tmp_path / "new.safetensors")
+    assert report.tensors == 2 and report.unwrapped == ("state_dict",)
+    assert lightning.__module__ not in sys.modules
+
+
+def test_the_moving_average_is_taken_when_asked_for_and_told_of_when_not(tmp_path):
+    average = {name: tensor + 1 for name, tensor in TENSORS.items()}
+    moments = {"state": {0: {"exp_avg": torch.zeros(2)}}}
+    torch.save({"model": TENSORS, "model_ema": average, "optimizer": moments, "epoch": 1}, tmp_path / "old.pth")
+    plain = convert(tmp_path / "old.pth", tmp_path / "new.safetensors")
+    assert plain.others == ("model_ema",)
+    taken = convert(tmp_path / "old.pth", tmp_path / "ema.safetensors", ema=True)
+    assert taken.others == ("model",)
+    assert torch.equal(load_file(tmp_path / "ema.safetensors")["b"], TENSORS["b"] + 1)
+    torch.save({"model": TENSORS}, tmp_path / "none.pth")
+    with pytest.raises(WeightsError, match="no moving average"):
+        convert(tmp_path / "none.pth", tmp_path / "new.safetensors", ema=True)
+
+
+def test_several_files_become_one_and_unwanted_names_are_left(tmp_path):
+    torch.save({"model": {"a": torch.zeros(1), "b": torch.zeros(2)}}, tmp_path / "first.pth")
+    torch.save({"model": {"b": torch.ones(2), "loss.vgg": torch.ones(3)}}, tmp_path / "second.pth")
+    sources = [tmp_path / "first.pth", tmp_path / "second.pth"]
+    report = convert(sources, tmp_path / "new.safetensors", drop=["loss.*"])
+    written = load_file(tmp_path / "new.safetensors")
+    assert written.keys() == {"a", "b"} and bool(written["b"].all())
+    assert report.dropped == ("loss.vgg",)
+    with pytest.raises(WeightsError, match="all were dropped"):
+        convert(sources, tmp_path / "new.safetensors", drop=["*"])
