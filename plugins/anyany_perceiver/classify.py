@@ -53,3 +53,9 @@ class Classify(Component):
     def classify(self, ctx: Context, latents: Rows) -> dict[str, Rows]:
         """latents: B x [M,D]. label: the likeliest class; scores: probabilities of the first `top`."""
         return self.names.told(ctx, self.logits(*padded(latents))[0].float(), self.config.top)
+
+    def learn(self, ctx: Context, latents: Rows, target: Rows) -> dict[str, Rows]:
+        """loss [B]: cross-entropy of the right class. Raises ValueError for a class that there is not."""
+        logits_BK = self.logits(*padded(latents))[0].float()
+        right_B = torch.tensor([self.names.index(one) for one in target], device=logits_BK.device)
+        return {"loss": ctx.rows(nn.functional.cross_entropy(logits_BK, right_B, reduction="none"))}

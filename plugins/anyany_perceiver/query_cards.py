@@ -128,7 +128,12 @@ def _answers() -> dict[str, Port]:
 
 
 def classify_calls(config: Any, facts: Any) -> dict[str, Call]:
-    return {"classify": Call(takes=_latents(config, facts), gives=_answers())}
+    latents = _latents(config, facts)
+    wanted = {"target": Port("label", doc="the right class, by number or name")}
+    return {
+        "classify": Call(takes=latents, gives=_answers(), teach="learn"),
+        "learn": Call(takes={**latents, **wanted}, gives={"loss": Port("loss", doc="cross-entropy")}),
+    }
 
 
 CLASSIFY = card(

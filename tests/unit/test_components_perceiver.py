@@ -170,6 +170,16 @@ def test_sizes_that_cannot_be_are_told(options: dict[str, Any], told: str) -> No
         made("perceiver/encoder", **options)
 
 
+def test_the_class_that_is_right_has_the_smallest_loss_where_it_is_likeliest() -> None:
+    built, latents = made("perceiver/classify"), random(1, 6, 32)
+    scores = call(built, "classify", {"latents": Rows(latents)}, [0])["scores"][0]
+    for name, chance in scores.items():
+        loss = call(built, "learn", {"latents": Rows(latents), "target": Rows([name])}, [0])["loss"].dense()
+        assert float(torch.exp(-loss[0])) == pytest.approx(chance, abs=1e-5)
+    with pytest.raises(ValueError, match="no class 7"):
+        call(built, "learn", {"latents": Rows(latents), "target": Rows([7])}, [0])
+
+
 # checkpoints ----------------------------------------------------------------------------------------------
 @pytest.fixture
 def released(tmp_path: Path) -> Iterator[Path]:
@@ -431,6 +441,9 @@ def test_the_language_models_are_of_their_published_size_and_cost(
     count, inside, outputs = language(encoder, words)
     assert count == pytest.approx(parameters * MEGA, rel=0.01)
     assert inside + outputs / 2 == pytest.approx(flops * GIGA, rel=0.05)
+    page = (Path(__file__).parents[2] / "docs/systems/perceiver-io.md").read_text("utf-8")
+    ours = [f"{count:,}", *(f"{x / GIGA:.1f} G" for x in (inside, inside + outputs, inside + outputs / 2))]
+    assert all(figure in page for figure in ours), ours
 
 
 def test_the_original_perceiver_is_of_its_published_size_and_cost() -> None:
