@@ -1,13 +1,13 @@
-"""Cards of text backbones: masked language models, encoder-decoders, remote chat servers. Torch-free.
+"""Cards of text backbones and encoders: masked language models, encoder-decoders, remote chat servers. Torch-free.
 
-Implementations: `masked_lm.py`, `seq2seq.py`, `openai_chat.py`.
+Implementations: `masked_lm.py`, `seq2seq.py`, `text_encoder.py`, `openai_chat.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from anyany.api.v1 import Batching, Call, Config, Facts, Port, card, json, option
+from anyany.api.v1 import Batching, Call, Config, Facts, Port, card, json, option, var
 
 
 class MaskedLmConfig(Config):
@@ -96,6 +96,44 @@ SEQ2SEQ = card(
 )
 
 
+class TextEncoderConfig(Config):
+    """Any text encoder of transformers; the defaults are CLIP L/14's; a checkpoint's config.json overrides them."""
+
+    arch: str = option("clip_text_model", doc="transformers' model_type (t5, bert, …), without a checkpoint")
+    width: int | None = option(None, low=1, doc="features a position (solved when not given)")
+    layers: int = option(12, low=1, doc="blocks")
+    heads: int = option(12, low=1, doc="attention heads a block")
+    mlp: int | None = option(None, low=1, doc="feed-forward width (4 x width)")
+    vocab: int = option(49408, low=8, doc="rows of the word embedding")
+    context: int = option(77, low=4, doc="longest text in tokens, where the architecture does not say it")
+    length: int = option(0, low=0, doc="pad every text to so many tokens and give them all (0: each text's own)")
+    pool: str = option("own", choices=("own", "first", "last", "mean"), doc="which state is the embedding")
+    settings: dict[str, Any] = option({}, doc="further entries of transformers' config, without a checkpoint")
+
+
+def text_encoder_calls(config: Any, facts: Any) -> dict[str, Call]:
+    width = facts.known("width") or config.width or var("width", 768)
+    axes = {"N": config.length} if config.length else {}
+    gives = {
+        "features": Port("features", "N D", D=width, space="self", doc="a vector a token", **axes),
+        "embedding": Port("embedding", "D", D=width, space="self", doc="of the whole text"),
+    }
+    return {"encode": Call(takes={"text": Port("text")}, gives=gives, batching=Batching(max_rows=64, cost="length"))}
+
+
+TEXT_ENCODER = card(
+    "language/text-encoder",
+    role="encoder",
+    about="A text as features and one vector: CLIP's text tower, T5's encoder, BERT and kin.",
+    source="transformers' text encoders: CLIP (arXiv 2103.00020), T5 (arXiv 1910.10683), BERT (arXiv 1810.04805)",
+    config=TextEncoderConfig,
+    calls=text_encoder_calls,
+    facts=Facts(width=[json("text_config.hidden_size"), json("hidden_size"), json("d_model")]),
+    tiny={"width": 32, "layers": 2, "heads": 2, "vocab": 264, "context": 128},
+    impl="anyany_language.text_encoder:TextEncoder",
+)
+
+
 class OpenAiChatConfig(Config):
     """A chat server; its key comes from the environment."""
 
@@ -133,4 +171,4 @@ OPENAI_CHAT = card(
     impl="anyany_language.openai_chat:OpenAiChat",
 )
 
-CARDS = [MASKED_LM, SEQ2SEQ, OPENAI_CHAT]
+CARDS = [MASKED_LM, SEQ2SEQ, TEXT_ENCODER, OPENAI_CHAT]
