@@ -88,7 +88,7 @@ SEED = card(
     ignores=("clip.*", "model.clip*"),
     presets={"seed-1": {"version": 1}},
     tiny={"resolution": 28, "vision_width": 16, "vision_layers": 2, "vision_heads": 2, "width": 24, "layers": 2,
-          "heads": 2, "mlp": 48, "queries": 32, "code_dim": 8, "codes": 64, "depth": 1, "outputs": 16},
+          "heads": 2, "mlp": 48, "queries": 32, "code_dim": 8, "codes": 64, "depth": 1, "outputs": 16, "length": 4},
     impl="anyany_tokenizers.seed:Seed",
 )  # fmt: skip
 
