@@ -6,6 +6,7 @@ Suffixes: B rows, Z latent channels, T frames, M mel bands.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -67,12 +68,22 @@ class AudioDiffusion(Component):
 
         Raises ValueError for conditioning that this model does not take, and for a length that it cannot make.
         """
-        wishes = self._wishes(ctx, cond, words, negative)
-        samples = denoise(ctx, wishes, self._ask(ctx.dtype), lambda steps: self._schedule(steps, ctx))
-        mels = [self._mel(ctx, s) for s in samples]
+        mels = [self._mel(ctx, s) for s in self._samples(ctx, self._wishes(ctx, cond, words, negative))]
         cuts = [int(self.shape.rate * s) for s in self._seconds(ctx)]
         sounds = [Audio(w[None, :n], self.shape.rate) for w, n in zip(self._waves(ctx, mels), cuts)]
         return {"audio": ctx.rows(sounds), "mel": ctx.rows(mels)}
+
+    def _samples(self, ctx: Context, wishes: Sequence[Wish]) -> list[torch.Tensor]:
+        ask = self._ask(ctx.dtype)
+        if "vocoder" in self.plan.parts:
+            return denoise(ctx, wishes, ask, lambda steps: self._schedule(steps, ctx))
+        # Griffin-Lim makes other phases of what differs by 1e-7, as a batch does: each row runs alone.
+        found = []
+        for key, wish in zip(ctx.keys, wishes):
+            alone = copy.copy(ctx)
+            alone.keys = [key]
+            found += denoise(alone, [wish], ask, lambda steps: self._schedule(steps, ctx))
+        return found
 
     def embed(self, ctx: Context, text: Rows) -> dict[str, Rows]:
         """text: B captions. features: B rows [N,D], what `audio` takes as cond; of AudioLDM2 also words."""

@@ -112,7 +112,7 @@ def _unet(config: Any, cond: int) -> Part:
 
 
 def _vae(config: Any) -> Part:
-    blocks = [128, 256, 512] if config.arch == "audioldm" else [config.width, config.width]
+    blocks = [config.vae_width * t for t in (1, 2, 4)[: 3 if config.arch == "audioldm" else 2]]
     sizes = {
         "in_channels": 1, "out_channels": 1, "latent_channels": config.latent, "block_out_channels": blocks,
         "norm_num_groups": config.groups, "down_block_types": ["DownEncoderBlock2D"] * len(blocks),
@@ -123,12 +123,13 @@ def _vae(config: Any) -> Part:
 
 
 def _vocoder(config: Any) -> dict[str, Any]:
+    found = small(config.mels, config.rate, config.vocoder_width, config.upsample)
     if config.arch != "audioldm":
-        return small(config.mels, config.rate, config.width, config.upsample)
+        return found
     return {
-        "model_in_dim": config.mels, "sampling_rate": config.rate, "upsample_initial_channel": 1024,
-        "upsample_rates": [5, 4, 2, 2, 2], "upsample_kernel_sizes": [16, 16, 8, 4, 4],
-        "resblock_kernel_sizes": [3, 7, 11], "resblock_dilation_sizes": [[1, 3, 5]] * 3, "normalize_before": False,
+        **found, "resblock_kernel_sizes": [3, 7, 11], "resblock_dilation_sizes": [[1, 3, 5]] * 3,
+        "upsample_kernel_sizes": [16, 16, 8, 4, 4] if len(config.upsample) == 5 else found["upsample_kernel_sizes"],
+        "normalize_before": False,
     }  # fmt: skip
 
 

@@ -62,7 +62,7 @@ class HifiGan(Component):
         self.part = part_of(own)
         self.model = network_of(self.part)
         self.model.mean, self.model.scale = (b.to(build.dtype) for b in (self.model.mean, self.model.scale))
-        self.rate = int(self.model.config.sampling_rate)
+        self.rate = int(getattr(self.model.config, "sampling_rate", None) or config.rate)  # FastSpeech2's says none
         self.hop = math.prod(self.model.config.upsample_rates)
 
     def load(self, stores: Sequence[Any], build: Build) -> None:

@@ -46,6 +46,7 @@ def inverse_filters(shape: MelShape) -> torch.Tensor:
 def wave_of(log_mel_TM: torch.Tensor, shape: MelShape, iterations: int = 32, momentum: float = 0.99) -> torch.Tensor:
     """[S] samples in -1..1, T * hop of them, from phases that start at zero: the same whenever it is run.
 
+    The search is chaotic: values that differ by 1e-6, as those of another batch may, get other phases.
     Raises ValueError for another number of bands and for values that are not numbers.
     """
     if log_mel_TM.dim() != 2 or log_mel_TM.shape[1] != shape.mels or not len(log_mel_TM):

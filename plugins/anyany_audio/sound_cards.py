@@ -190,15 +190,19 @@ class AudioDiffusionConfig(Config):
     rate: int = option(RATE, low=1000, doc="random weights: samples a second")
     mels: int = option(64, low=2, doc="random weights: mel bands")
     width: int = option(128, low=8, doc="random weights: channels of the first block")
+    vae_width: int = option(128, low=1, doc="random weights: channels of the autoencoder's first block")
+    vocoder_width: int = option(1024, low=8, doc="random weights: channels after the vocoder's first layer")
     layers: int = option(2, low=1, doc="random weights: layers a block")
     groups: int = option(32, low=1, doc="random weights: groups of the norms")
     upsample: list[int] = option([5, 4, 2, 2, 2], doc="random weights: samples a frame, factor by factor")
 
     def __post_init__(self) -> None:
-        if self.width % self.groups or self.width % 8:
-            raise ValueError(f"width {self.width} is no multiple of 8 and of the {self.groups} groups")
-        if not self.upsample or any(u < 1 for u in self.upsample) or self.width % 2 ** len(self.upsample):
-            raise ValueError(f"width {self.width} is not halved {len(self.upsample)} times by {self.upsample}")
+        if self.width % self.groups or self.width % 8 or self.vae_width % self.groups:
+            raise ValueError(f"width {self.width} is no multiple of 8 and of the {self.groups} groups, "
+                             f"or vae_width {self.vae_width} not of the groups")  # fmt: skip
+        if not self.upsample or any(u < 1 for u in self.upsample) or self.vocoder_width % 2 ** len(self.upsample):
+            raise ValueError(f"vocoder_width {self.vocoder_width} is not halved {len(self.upsample)} times by "
+                             f"{self.upsample}")  # fmt: skip
 
 
 def audio_diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:
@@ -235,14 +239,14 @@ DIFFUSION = card(
     calls=audio_diffusion_calls,
     facts=Facts(
         labels=[json("projection_class_embeddings_input_dim", _UNET)],
-        own=[json("cross_attention_dim.0.0", _UNET)],
-        words=[json("cross_attention_dim.0.1", _UNET)],
+        own=[json("cross_attention_dim.0.1", _UNET)],
+        words=[json("cross_attention_dim.0.2", _UNET)],
         cond=[json("cross_attention_dim", _UNET)],
         rate=[json("sampling_rate", "vocoder/config.json")],
         mels=[json("model_in_dim", "vocoder/config.json")],
     ),
-    tiny={"width": 16, "groups": 4, "layers": 1, "mels": 16, "latent": 4, "upsample": [8, 5, 4], "steps": 2,
-          "seconds": 0.16},
+    tiny={"width": 8, "vae_width": 4, "vocoder_width": 16, "groups": 4, "layers": 1, "mels": 16, "latent": 4,
+          "upsample": [8, 5, 4], "steps": 2, "seconds": 0.16},
     presets={"audioldm-l": {"arch": "audioldm", "width": 256, "n": 1, "cond": 512},
              "audioldm-s": {"arch": "audioldm", "width": 128, "n": 1, "cond": 512}},
     impl="anyany_audio.diffusion:AudioDiffusion",

@@ -90,7 +90,7 @@ class Tts(Component):
             if tokenizer.is_uroman and not text.isascii():
                 raise ValueError("this checkpoint reads Latin letters only: write the text in them (uroman does)")
             ids = tokenizer(text).input_ids
-        if not any(ids):
+        if not text.strip() or not any(ids):
             raise ValueError(f"there is nothing to say: no letter of {text[:40]!r} is known")
         return ids
 
