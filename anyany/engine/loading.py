@@ -60,7 +60,7 @@ def load_value(kind: str, value: Any, facets: Mapping[str, Any]) -> Any:
         return own(value.path, facets, media.Limits())
     if type(value) is FilePath:
         return media.load(kind, value.path, facets)
-    return media.meet(kind, value, facets) if facets or kind in REGION_KINDS else value
+    return media.meet(kind, value, facets) if facets or kind in REGION_KINDS or isinstance(value, list) else value
 
 
 def _name(kind: str, value: Any, facets: Mapping[str, Any]) -> _Name | None:

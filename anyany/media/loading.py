@@ -18,6 +18,7 @@ from anyany.media.sniffing import ARTICLE, Sniffed, sniff
 
 _TENSORS = ("features", "embedding", "tokens", "latent", "field")
 _ROWS = ("points", "features", "embedding", "tokens", "latent")
+_RANKS = {"features": 2, "embedding": 1, "tokens": 1, "latent": 3}
 _NONE: Mapping[str, Any] = {}
 
 
@@ -151,9 +152,11 @@ def _load_result(kind: str, path: str, found: Sniffed, limits: Limits) -> Any:
 
 
 def meet_result(kind: str, value: Any, path: str | None = None) -> Any:
-    """Boxes and points as float tensors, their rows checked; a mask as truth values; other results as they
-    are. Regions stay on their picture.
+    """Boxes and points as float tensors, their rows checked; a mask as truth values; lists of numbers as tensors of
+    their kind; other results as they are. Regions stay on their picture.
     """
+    if kind in _RANKS and isinstance(value, list):
+        return _numbers(kind, value, path)
     if kind not in REGION_KINDS:
         return value
     from anyany.media.regions import OnImage, on_image
@@ -184,6 +187,21 @@ def _region(kind: str, value: Any, path: str | None) -> Any:
     if result.ndim != 2 or result.shape[1] not in columns or not bool(torch.isfinite(result).all()):
         raise MediaError("E524", f"{kind} are {form}, not {str(value)[:60]}", "write rows of finite numbers", path)
     return result
+
+
+def _numbers(kind: str, value: list[Any], path: str | None) -> Any:
+    """Features, an embedding, a latent or tokens written as lists."""
+    import torch
+
+    try:
+        result = torch.tensor(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise MediaError("E524", f"{kind} are numbers, not {str(value)[:60]}", "write rows of numbers", path) from error
+    whole = not result.is_floating_point()
+    if result.ndim != _RANKS[kind] or (kind == "tokens" and not whole and result.numel()):
+        form = "whole numbers in a list" if kind == "tokens" else f"lists of numbers, {_RANKS[kind]} deep"
+        raise MediaError("E524", f"{kind} are {form}, not {str(value)[:60]}", "write rows of numbers", path)
+    return result.long() if kind == "tokens" else result.float()
 
 
 def meet(kind: str, value: Any, facets: Mapping[str, Any] = _NONE) -> Any:

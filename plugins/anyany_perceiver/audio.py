@@ -61,7 +61,10 @@ def patches(wave_S: torch.Tensor, size: int) -> torch.Tensor:
 def mel_frames(wave_S: torch.Tensor, config: Any) -> torch.Tensor:
     """[N,F] natural logarithms of mel energies, a frame each `patch` samples."""
     wave_S = torch.zeros(wave_S.shape, device="cpu") if wave_S.is_meta else wave_S.cpu()
-    made: torch.Tensor = _mel(config.rate, config.patch, config.mels)(wave_S)
+    mel = _mel(config.rate, config.patch, config.mels)
+    if len(wave_S) <= mel.n_fft // 2:
+        raise ValueError(f"the sound has {len(wave_S)} samples; `mel` wants more than {mel.n_fft // 2}")
+    made: torch.Tensor = mel(wave_S)
     return made.clamp(min=1e-5).log().T.contiguous()
 
 

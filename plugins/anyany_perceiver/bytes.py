@@ -38,7 +38,11 @@ class Bytes(Component):
             trainable_position_encoding_kwargs={"num_channels": self.width, "index_dims": self.positions},
         )  # fmt: skip
         self.embedding_decoder = PerceiverEmbeddingDecoder(sizes)
-        self.words = PerceiverTokenizer() if build.assets.path("tokenizer.json") is None else _other_words(build)
+        self.words: Any = (
+            PerceiverTokenizer(model_max_length=10**9)
+            if build.assets.path("tokenizer.json") is None
+            else _other_words(build)
+        )
 
     def rename(self, name: str) -> str:
         """transformers' names."""
@@ -95,6 +99,7 @@ class Bytes(Component):
         ids, places, logits_BQV = self._asked(text.list(), latents)
         if logits_BQV.is_meta:  # counting FLOPs: shapes alone
             return {"text": ctx.rows(text.list()), "scores": ctx.rows([{} for _ in ids])}
+        logits_BQV[..., self.words.all_special_ids] = float("-inf")  # a mark is no byte
         texts, scores = [], []
         for row, at, chances_QV in zip(ids, places, logits_BQV.softmax(-1)):
             for place, best in zip(at, chances_QV.argmax(-1).tolist()):

@@ -22,7 +22,7 @@ class Classify(Component):
     def __init__(self, config: Any, build: Build) -> None:
         super().__init__(config, build)
         inputs = width_of("latents", config, build)
-        classes = build.facts.get("classes") or config.classes
+        classes = build.facts.get("classes") or config.classes or len(config.names) or 1000
         sizes = settings(build, d_latents=inputs, cross_attention_shape_for_attention=config.attention)
         sizes.num_labels = classes
         query = config.width or build.facts.get("query") or inputs

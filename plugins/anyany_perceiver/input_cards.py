@@ -47,7 +47,7 @@ class ImageConfig(Config):
 def image_calls(config: Any, facts: Any) -> dict[str, Call]:
     grid = image_grid(config)
     given = _array(image_width(config), grid[0] * grid[1] if grid else None, "a place after the other, row by row")
-    return {"encode": Call(takes={"image": Port("image")}, gives=given, batching=Batching(max_rows=16))}
+    return {"encode": Call(takes={"image": Port("image", channels=3)}, gives=given, batching=Batching(max_rows=16))}
 
 
 IMAGE = card(

@@ -68,7 +68,8 @@ class Sizes:
 
 def sizes_of(config: Any, found: Mapping[str, Any]) -> Sizes:
     """From the options, and over them a checkpoint's config.json."""
-    classes = len(found.get("id2label") or ()) or found.get("num_labels") or config.classes
+    told = len(found.get("id2label") or ()) or found.get("num_labels")
+    classes = told or config.classes or len(config.names) or 700
     return Sizes(
         frames=found.get("num_frames", config.frames), side=found.get("image_size", config.side), patch=config.patch,
         samples_per_frame=found.get("audio_samples_per_frame", config.samples_per_frame),

@@ -27,7 +27,8 @@ class PerceiverIO(Component):
     def __init__(self, config: Any, build: Build) -> None:
         super().__init__(config, build)
         card = build.assets.json("config.json") or {}
-        self.sizes, self.names = sizes_of(config, card), Names(config.names, card, config.classes)
+        self.sizes = sizes_of(config, card)
+        self.names = Names(config.names, card, self.sizes.classes)
         self.input_preprocessor = Inputs(self.sizes, config.inputs)
         self.core = LatentTransformer(config, build, self.input_preprocessor.width)
         self.decoder = Asked(self.sizes, self.core.sizes, config.queries)

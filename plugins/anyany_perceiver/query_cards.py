@@ -105,7 +105,7 @@ class ClassifyConfig(Config):
     latents: int | None = option(None, low=1, doc="width of the latents (solved when not given)")
     pooled: bool = option(False, doc="no query: the mean of the latents, as in the original Perceiver")
     width: int | None = option(None, low=1, doc="width of the query (that of the latents)")
-    classes: int = option(1000, low=1, doc="classes")
+    classes: int | None = option(None, low=1, doc="classes (the checkpoint's, as many as `names`, or 1000)")
     names: tuple[str, ...] = option((), doc="names of the classes, in order")
     heads: int = option(1, low=1, doc="attention heads")
     residual: bool = option(
@@ -113,6 +113,17 @@ class ClassifyConfig(Config):
     )
     attention: str = option("kv", choices=("kv", "q"), doc="whose width queries and keys take: latents or query")
     top: int = option(5, low=0, doc="classes in `scores` (0: all)")
+
+    def __post_init__(self) -> None:
+        check_names(self.names, self.classes)
+
+
+def check_names(names: tuple[str, ...], classes: int | None) -> None:
+    """Raise ValueError where there are other names than classes, or a name twice."""
+    if names and classes not in (None, len(names)):
+        raise ValueError(f"{len(names)} names for {classes} classes")
+    if len(set(names)) != len(names):
+        raise ValueError("a class has the name of another")
 
 
 def _latents(config: Any, facts: Any) -> dict[str, Port]:
@@ -150,7 +161,7 @@ CLASSIFY = card(
         classes=[tensor("*decoder.final_layer.weight"), tensor("*decoder.classifier.weight"),
                  tensor("1.output_adapter.linear.weight")],
     ),
-    tiny={"classes": 3, "names": ("circle", "square", "ring")},
+    tiny={"names": ("circle", "square", "ring")},
     impl="anyany_perceiver.classify:Classify",
 )  # fmt: skip
 

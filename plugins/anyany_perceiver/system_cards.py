@@ -10,7 +10,7 @@ from typing import Any
 from anyany.api.v1 import Batching, Call, Facts, Port, card, option
 from anyany_perceiver.input_cards import IO
 from anyany_perceiver.input_widths import fourier_width
-from anyany_perceiver.query_cards import LATENT_FACTS, TINY_LATENTS, LatentConfig
+from anyany_perceiver.query_cards import LATENT_FACTS, TINY_LATENTS, LatentConfig, check_names
 
 MEDIA = ("video", "audio", "label")
 
@@ -33,7 +33,7 @@ class FlowConfig(LatentConfig):
 def flow_calls(config: Any, facts: Any) -> dict[str, Call]:
     count, channels = config.size[0] * config.size[1], config.channels + fourier_width(2, config.bands)
     width = facts.known("width") or config.width
-    pictures = {"images": Port("image*", doc="two pictures of one size, in order of time")}
+    pictures = {"images": Port("image*", channels=3, doc="two pictures of one size, in order of time")}
     array = Port("features", "N C", N=count, C=channels, doc="a vector a pixel at the size trained on")
     flow = {"flow": Port("flow", doc="[2,H,W] pixels right and down")}
     latents = Port("features", "M D", D=width, doc="of any encoder")
@@ -75,7 +75,7 @@ class IoConfig(LatentConfig):
     patch: int = option(4, low=1, doc="side of a patch of a frame")
     samples_per_frame: int = option(1920, low=1, doc="samples of sound in the time of a frame")
     samples: int = option(16, low=1, doc="samples of a patch of sound")
-    classes: int = option(700, low=1, doc="classes")
+    classes: int | None = option(None, low=1, doc="classes (the checkpoint's, as many as `names`, or 700)")
     names: tuple[str, ...] = option((), doc="names of the classes, in order")
     top: int = option(5, low=0, doc="classes in `scores` (0: all)")
     video_bands: int = option(32, low=1, doc="Fourier bands an axis of film")
@@ -86,6 +86,7 @@ class IoConfig(LatentConfig):
 
     def __post_init__(self) -> None:
         LatentConfig.__post_init__(self)
+        check_names(self.names, self.classes)
         for name, given in (("inputs", self.inputs), ("queries", self.queries), ("masked", self.masked)):
             if not set(given) <= set(MEDIA) or len(set(given)) != len(given) or not (given or name == "masked"):
                 raise ValueError(f"{name} are some of video, audio and label, each once")
@@ -129,7 +130,7 @@ IO_CARD = card(
     config=IoConfig,
     calls=io_calls,
     facts=Facts(**LATENT_FACTS),
-    tiny={**TINY_LATENTS, "frames": 2, "fps": 8, "side": 8, "samples_per_frame": 1000, "samples": 100, "classes": 3,
+    tiny={**TINY_LATENTS, "frames": 2, "fps": 8, "side": 8, "samples_per_frame": 1000, "samples": 100,
           "names": ("circle", "square", "ring"), "video_bands": 2, "audio_bands": 3, "label_width": 8, "outputs": 12,
           "chunk": 50},
     impl="anyany_perceiver.multimodal:PerceiverIO",

@@ -180,6 +180,13 @@ def test_the_class_that_is_right_has_the_smallest_loss_where_it_is_likeliest() -
         call(built, "learn", {"latents": Rows(latents), "target": Rows([7])}, [0])
 
 
+def test_names_that_are_not_as_many_as_the_classes_are_told_by_check() -> None:
+    options = {"names": ["a"], "classes": 2}
+    nodes = {"name": {"use": "perceiver/classify", "in": "x", "weights": "random:0", "with": options}}
+    with pytest.raises(SpecError, match="1 names for 2 classes"):
+        pipeline.load(spec({"x": "features"}, nodes, {"label": "name"}))
+
+
 # checkpoints ----------------------------------------------------------------------------------------------
 @pytest.fixture
 def released(tmp_path: Path) -> Iterator[Path]:
@@ -259,6 +266,11 @@ def test_a_sound_of_another_rate_is_told() -> None:
         call(made("perceiver/audio"), "encode", {"audio": Rows([Audio(random(1, 1600), 16000)])}, [0])
 
 
+def test_a_sound_too_short_for_one_mel_frame_is_told() -> None:
+    with pytest.raises(ValueError, match="has 100 samples"):
+        call(made("perceiver/audio", prep="mel"), "encode", {"audio": Rows([Audio(random(1, 100), 8000)])}, [0])
+
+
 def test_points_keep_their_proportions_and_do_not_care_where_they_lie() -> None:
     built, cloud = made("perceiver/points"), random(9, 2)
     features = call(built, "encode", {"points": Rows([cloud, 5 * cloud + 100])}, [0, 1])["features"].list()
@@ -306,6 +318,7 @@ def test_a_masked_text_comes_back_filled_and_of_the_same_length() -> None:
     }
     pipe = pipeline.load(spec({"text": "text"}, nodes, {"text": "fill", "scores": "fill.scores"}))
     found = pipe(text="a [MASK][MASK] naïve cat")
+    assert not set(found["scores"]) & {"[PAD]", "[BOS]", "[EOS]", "[MASK]", "[CLS]", "[SEP]"}
     assert found["text"].startswith("a ") and found["text"].endswith(" naïve cat") and len(found["scores"]) == 5
     results = list(pipe.map([{"text": "no mask"}, {"text": "x" * 80 + "[MASK]"}, {"text": "[MASK]"}]))
     assert [r.status for r in results] == ["failed", "failed", "ok"]

@@ -130,6 +130,17 @@ def test_features_and_tokens_come_from_tables_too(tmp_path: Path) -> None:
     assert found.tolist() == [5, 0, 17] and found.dtype == torch.int64
 
 
+def test_lists_of_numbers_are_tensors_of_their_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[[1, 2], [3, 4.5]]")
+    assert load("features", tmp_path / "a.json").tolist() == [[1, 2], [3, 4.5]]
+    (tmp_path / "b.json").write_text("[5, 0, 17]")
+    assert load("tokens", tmp_path / "b.json").dtype == torch.int64
+    for kind, text in (("features", "[1, 2]"), ("tokens", "[1.5]"), ("features", '[["a"]]'), ("features", "[[1], []]")):
+        (tmp_path / "c.json").write_text(text)
+        with pytest.raises(MediaError, match=f"{kind} are"):
+            load(kind, tmp_path / "c.json")
+
+
 @pytest.mark.parametrize(("name", "data", "code"), [
     ("words.csv", b"a,b\nc,d\n", "E524"), ("uneven.csv", b"1,2\n3\n", "E524"), ("nan.csv", b"1,nan\n", "E524"),
     ("four.csv", b"1,2,3,4\n", "E524"), ("names.csv", b"x,y,z\n", "E524"), ("a.zip", b"PK\3\4 nothing", "E509"),
