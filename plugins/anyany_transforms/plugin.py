@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from anyany.api.v1 import Call, Card, Config, Port, card, hookimpl, option, var
-from anyany_transforms import search_cards
+from anyany_transforms import branch_cards, search_cards
 
 PARTS = "text|image|audio|video|message"
 WITHIN = ("image", "audio", "video", "boxes", "points", "mask")
@@ -122,4 +122,4 @@ ROLLOUT = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [PICK, FIRST, MESSAGE, MEAN, CONCATENATE, ROLLOUT, *search_cards.CARDS]
+    return [PICK, FIRST, MESSAGE, MEAN, CONCATENATE, ROLLOUT, *branch_cards.CARDS, *search_cards.CARDS]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor
-from anyany_vision import encoder_cards, imagebind_card, pyramid_cards
+from anyany_vision import class_cards, encoder_cards, imagebind_card, pyramid_cards
 from anyany_vision.eva_card import EVA
 
 
@@ -102,4 +102,4 @@ VIT = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [VIT, EVA, *encoder_cards.CARDS, *pyramid_cards.CARDS, imagebind_card.IMAGEBIND]
+    return [VIT, EVA, *encoder_cards.CARDS, *pyramid_cards.CARDS, *class_cards.CARDS, imagebind_card.IMAGEBIND]
