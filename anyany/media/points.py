@@ -152,7 +152,8 @@ def _ply(path: str, limits: Limits) -> Tensor:
 
 def _ply_header(lines: list[str], path: str) -> tuple[str, int, dict[str, str]]:
     """(format, number of vertices, their fields and types). Vertices must come first."""
-    form, count, fields, inside = "", 0, {}, False
+    fields: dict[str, str] = {}
+    form, count, inside = "", 0, False
     for words in (line.split() for line in lines):
         if words[:1] == ["format"] and len(words) > 1:
             form = words[1]
