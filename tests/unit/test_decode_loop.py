@@ -7,7 +7,9 @@ spliced in where a medium would stand.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,6 +94,13 @@ def test_greedy_ids_equal_transformers_generate(arch: str) -> None:
     prompts = ragged_prompts(model)
     mine = Decoder(model).run(prompts, limits(4), sampler([0, 1, 2, 3]))
     assert [row.ids for row in mine] == generated(model, prompts)
+
+
+def test_the_architectures_of_the_readme_are_those_tested_here() -> None:
+    readme = Path(__file__).resolve().parents[2] / "plugins/anyany_language/README.md"
+    told = re.search(r"spliced in, for:([^()]*)\(static cache\), and([^()]*)\(", readme.read_text("utf-8"))
+    assert told is not None
+    assert [[name.strip() for name in part.split(",")] for part in told.groups()] == [STATIC, OTHERS]
 
 
 @pytest.mark.parametrize("arch", [*STATIC, "mamba", "opt"])
