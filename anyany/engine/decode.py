@@ -76,6 +76,13 @@ class Decoder:
         self.model = model
         self.kind = cache_kind(model.config)
 
+    def check_runs(self) -> None:
+        """Raises ValueError where the model cannot see runs of its prompt whole (`together`)."""
+        if self.kind != "static" or _windowed(self.model.config):
+            raise ValueError(
+                f"{self.model.config.model_type} cannot see runs whole; take llama or another plain decoder"
+            )
+
     @torch.inference_mode()
     def run(self, prompts: Sequence[torch.Tensor], limits: Limits, sampler: Sampler, rules: Rules | None = None,
             watch: Callable[[int, list[int], list[bool]], None] | None = None,

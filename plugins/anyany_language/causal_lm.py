@@ -228,7 +228,7 @@ class CausalLm(Component):
         for part in parts:
             if isinstance(part, Place):
                 kind, start, stop = next(spans)
-                tokens = Written(hand=self.hand, ids=tuple(ids[start:stop])) if kind in self.books else None
+                tokens = Written(hand=self.hand, value=tuple(ids[start:stop])) if kind in self.books else None
                 part = replace(part, tokens=tokens)
             out.append(part)
         return out
@@ -310,7 +310,7 @@ class CausalLm(Component):
                     own = kept(target, kind, self.hand).get(at)
                     if own is None and at >= len(tokens.get(kind, ())):
                         raise ValueError(f"the target holds {kind} {at + 1}, but port `target_{kind}` has none for it")
-                    ids += self._text_ids(text) + (own or self.books[kind].write(tokens[kind][at]))
+                    ids += [*self._text_ids(text), *(own or self.books[kind].write(tokens[kind][at]))]
                     text = []
                 elif kind is not None and kind not in self.signals:
                     raise ValueError(

@@ -50,16 +50,16 @@ class Codebook:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """The ids of a span, kept with the medium made from it for the model (`hand`) that wrote them."""
+    """What a model (`hand`) wrote for a medium, kept with it: the ids of its span, or its latent."""
 
     hand: object
-    ids: tuple[int, ...]
+    value: Any
 
 
-def kept(message: Message, kind: str, hand: object) -> dict[int, list[int]]:
-    """The ids of those media of a kind, by their number, that this very model wrote."""
+def kept(message: Message, kind: str, hand: object) -> dict[int, Any]:
+    """What this very model wrote for media of a kind, by their number."""
     media = [p for p in message.parts if isinstance(p, Media) and p.kind == kind]
-    return {i: list(m.tokens.ids) for i, m in enumerate(media)
+    return {i: m.tokens.value for i, m in enumerate(media)
             if isinstance(m.tokens, Written) and m.tokens.hand is hand}  # fmt: skip
 
 

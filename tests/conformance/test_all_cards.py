@@ -42,6 +42,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"options": {"preset": "tiny", "head": head}}
         for head in ("none", "retrieval", "vqa", "pair", "caption", "classify")
     ],
+    "language/transfusion": [  # `learn` wants as many latents as its target has pictures
+        {"calls": ("generate",)},
+        {"calls": ("generate",), "options": {"preset": "tiny", "produce": ["image", "image"], "guidance": 2.0}},
+    ],
     "image_heads/diffusion": [{"calls": ("image",)}],
     "perceiver/image": [{"options": {"preset": "tiny", "prep": p}} for p in ("pixels", "conv", "learned", "patches")],
     "perceiver/audio": [{}, {"options": {"preset": "tiny", "prep": "mel"}}],

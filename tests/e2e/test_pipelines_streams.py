@@ -120,7 +120,7 @@ def test_one_stream_of_pictures_and_sounds_speaks_over_three_turns() -> None:
     chat.say("what did you draw?")
     media = [p for p in first.parts if isinstance(p, Media)]
     for medium in media:
-        assert sum(ids == list(medium.tokens.ids) for ids in seen) == 2, f"{medium.kind} is read in both later turns"
+        assert sum(ids == list(medium.tokens.value) for ids in seen) == 2, f"{medium.kind} is read in both later turns"
 
 
 def test_three_pictures_of_a_stream_are_decoded_in_one_batch() -> None:

@@ -108,7 +108,7 @@ def test_the_history_holds_the_very_tokens_that_were_written(stream: Any) -> Non
 
 
 def test_tokens_of_another_model_are_not_taken_for_ones_own(stream: Any) -> None:
-    media = Media(kind="image", value=PICTURE.value, tokens=Written(hand=object(), ids=(1, 2, 3)))
+    media = Media(kind="image", value=PICTURE.value, tokens=Written(hand=object(), value=(1, 2, 3)))
     with torch.inference_mode():
         (read,) = stream.component._prompts(context("generate", 1), Rows([Message((media,))]),
                                             {"image": Rows([torch.tensor([1, 2, 3, 4])], counts=[1])})  # fmt: skip
