@@ -177,3 +177,19 @@ def test_a_frozen_model_that_looks_counts_its_blocks_but_no_places_for_features(
     assert rows["think"].input == "64 words, looking at 16 features"
     plain = inspected({**nodes, "think": {**nodes["think"], "use": "language/causal-lm"}}, prompt="message")
     assert rows["think"].flops != plain["think"].flops
+
+
+def test_attention_through_learned_points_is_linear_in_the_set() -> None:
+    """Twice the set more costs twice as much more: nothing but a part that the points alone cost stands beside it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    made = bench(default_registry().card("adapters/isab"), {"inputs": 128, "outputs": 128})
+    node = made.node("transform", ("random:0",))
+    block = build_on_meta(node, torch.device("meta"), torch.float32, Assets(None)).requires_grad_(False)
+
+    def cost(places: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            block.layers(torch.empty(1, places, 128, device="meta"))
+        return int(counter.get_total_flops())
+
+    assert cost(4096) - cost(2048) == 2 * (cost(2048) - cost(1024))
