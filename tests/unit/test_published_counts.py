@@ -27,6 +27,7 @@ MT5_LARGE = {**MT5_BASE, "width": 1024, "layers": 24, "heads": 16, "mlp": 2816}
 UL2_3B = {"width": 2048, "layers": 24, "heads": 32, "mlp": 5120, "settings": {**T5, "vocab_size": 32128}}
 VIT_H14 = {"width": 1280, "layers": 32, "heads": 16, "head_width": 80, "mlp": 3413, "patch": 14, "table": 8192}
 VIT_G14 = {**VIT_H14, "width": 1664, "layers": 48, "head_width": 104, "mlp": 5461}
+BEIT3_LARGE = {"head": "retrieval", "width": 1024, "layers": 24, "heads": 16, "resolution": 384}
 QFORMER = {"text": True, "project": False, "inputs": 1408}
 
 
@@ -59,6 +60,8 @@ WITHIN: dict[str, tuple[str, dict[str, Any], float]] = {
     "Whisper medium": ("audio/whisper", {"preset": "whisper-medium"}, 769 * MILLION),
     "Whisper large": ("audio/whisper", {"preset": "whisper-large"}, 1550 * MILLION),
     "Q-Former": ("adapters/qformer", QFORMER, 188 * MILLION),
+    "BEiT-3 base": ("language/multiway", {"head": "retrieval"}, 222 * MILLION),
+    "BEiT-3 large": ("language/multiway", BEIT3_LARGE, 674 * MILLION),
     "Mamba 130m": ("language/causal-lm", mamba(768, 24), 130 * MILLION),
     "Mamba 370m": ("language/causal-lm", mamba(1024, 48), 370 * MILLION),
     "Mamba 790m": ("language/causal-lm", mamba(1536, 48), 790 * MILLION),
