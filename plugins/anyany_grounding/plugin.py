@@ -11,8 +11,7 @@ from typing import Any
 from anyany.api.v1 import Call, Card, Config, Facts, Port, card, hookimpl, option, tensor, var
 from anyany_grounding.sam_card import SAM
 
-WITHIN = ("image", "audio", "video", "boxes", "points", "mask")
-REGIONS = "boxes|points|mask"
+REGIONS = ("boxes", "points", "mask")
 
 
 class BoxTextConfig(Config):
@@ -27,17 +26,14 @@ class BoxTextConfig(Config):
     digits: int = option(3, low=1, high=8, doc="decimals written")
     bins: int = option(1001, low=2, doc="location tokens of `form: tokens`")
     keep: bool = option(False, doc="regions also stay in the message, one place behind each of their texts (Ferret)")
+    media: tuple[str, ...] = option(("image",), doc="media of the message that are passed on: image, audio, video")
 
 
-BOX_TEXT = card(
-    "grounding/box-text",
-    role="transform",
-    about="Regions of a message as coordinates in its text, and coordinates of an answer as boxes on the picture.",
-    source="Shikra (Chen et al. 2023, arXiv 2306.15195); Ferret's form (You et al. 2023, arXiv 2310.07704)",
-    config=BoxTextConfig,
-    calls={
+def _text_calls(config: Any, facts: Any) -> dict[str, Call]:
+    within = (*config.media, *REGIONS)
+    return {
         "write": Call(
-            takes={"message": Port("message", native=WITHIN, doc="regions lie on the picture before them, or on `of`")},
+            takes={"message": Port("message", native=within, doc="regions lie on the picture before them, or on `of`")},
             gives={"message": Port("message", doc="the same with coordinates for regions")},
         ),
         "parse": Call(
@@ -51,7 +47,16 @@ BOX_TEXT = card(
                 "note": Port("text?", doc="what looked like coordinates and was none; absent where all was well"),
             },
         ),
-    },
+    }
+
+
+BOX_TEXT = card(
+    "grounding/box-text",
+    role="transform",
+    about="Regions of a message as coordinates in its text, and coordinates of an answer as boxes on the picture.",
+    source="Shikra (Chen et al. 2023, arXiv 2306.15195); Ferret's form (You et al. 2023, arXiv 2310.07704)",
+    config=BoxTextConfig,
+    calls=_text_calls,
     impl="anyany_grounding.box_text:BoxText",
     weights=False,
     tiny={},
@@ -77,7 +82,7 @@ def _sampler_calls(config: Any, facts: Any) -> dict[str, Call]:
     return {
         "sample": Call(
             takes={
-                "regions": Port(f"{REGIONS}*", doc="as a message holds them: each knows its picture"),
+                "regions": Port(f"{'|'.join(REGIONS)}*", doc="as a message holds them: each knows its picture"),
                 "features": Port("features*", "N C", C=wide, doc="patches of each picture, a square of them"),
                 "images": Port("image*?", doc="the picture, for regions that come from elsewhere"),
             },
