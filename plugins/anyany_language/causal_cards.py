@@ -56,6 +56,11 @@ class CausalLmConfig(LanguageModelConfig):
     codebooks: tuple[str, ...] | dict[str, dict[str, Any]] = option(
         (), doc="kinds whose tokens it reads and writes; of each: codes, length, turns, begin, end, token, read"
     )
+    new_tokens: str = option(
+        "refuse",
+        choices=("refuse", "mean"),
+        doc="tokens that no checkpoint has rows for: an error, or rows to be trained",
+    )
     marks: dict[str, tuple[str, str]] = option({}, doc="text before and after each medium of a kind in the prompt")
     beams: int = option(1, low=1, doc="beam search width (through transformers' generate)")
     stop: tuple[str, ...] = option((), doc="further strings of one token that end the reply")

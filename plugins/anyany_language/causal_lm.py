@@ -27,8 +27,10 @@ from anyany.api.torch import (
     Rules,
     Sampler,
     Span,
+    grown,
     last_hidden,
     load_transformers,
+    rows_of,
     span_rules,
 )  # fmt: skip
 from anyany.api.v1 import Message, Place
@@ -64,8 +66,32 @@ class CausalLm(Component):
         self.vocab = int(settings.vocab_size)
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
-        """Weights under transformers' names, strictly; LoRA overlays are merged."""
+        """Weights under transformers' names, strictly; LoRA overlays are merged. Tokens beyond their rows get rows
+        where an overlay brings them, or where `new_tokens` says so.
+
+        Raises ValueError for a token without a row.
+        """
+        stores = self._with_rows(stores)
         self.model = load_transformers(type(self.model), self.model.config, stores, build, rename=_original)
+
+    def _with_rows(self, stores: Sequence[Any]) -> Sequence[Any]:
+        ends = {id(m.weight) for m in (self.model.get_input_embeddings(), self.model.get_output_embeddings())}
+        tables = [f"*{n}" for n, p in self.model.named_parameters(remove_duplicate=False) if id(p) in ends]
+        last = max([t for s in self.spans.values() for t in (*s.begin, *s.end)]
+                   + [b.start + b.codes - 1 for b in self.books.values()], default=0)  # fmt: skip
+        rows = max(self.vocab, rows_of(stores, tables) or 0)
+        if last >= rows:
+            if self.config.new_tokens != "mean":
+                name = self.tokenizer.convert_ids_to_tokens(last) or "a token of its codebooks"
+                raise ValueError(
+                    f"the checkpoint of {self.build.node} has {rows} rows, none for {name}; lay rows "
+                    "over it, or begin them at the mean with `new_tokens: mean` and train them"
+                )
+            rows = last + 1
+        if rows > self.vocab:
+            self.vocab = self.model.config.vocab_size = rows
+            stores = grown(stores, tables, rows)
+        return stores
 
     @cached_property
     def rules(self) -> Rules | None:
@@ -80,9 +106,9 @@ class CausalLm(Component):
 
     def _signal_ids(self, vocab: int) -> dict[str, list[int]]:
         """Ids of each signal's tokens, separators included."""
-        separator, random = self.config.signal_separator, self.build.assets.folder is None
+        separator = self.config.signal_separator
         own = {k: [t for t in run if t != separator] for k, run in self.signals.items()}
-        found = signal_ids(self.tokenizer, own, vocab, random)
+        found = signal_ids(self.tokenizer, own, vocab, True)
         if not separator:
             return found
         between = self.tokenizer.get_vocab().get(separator)

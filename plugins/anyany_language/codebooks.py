@@ -87,9 +87,10 @@ def count(settings: Mapping[str, Mapping[str, Any]], build: Build) -> int:
 
 
 def lay_out(settings: Mapping[str, Mapping[str, Any]], build: Build, tokenizer: Any, first: int) -> list[Codebook]:
-    """The codebooks of a model: under the names of a checkpoint's tokenizer, or one after another from id `first`.
+    """The codebooks of a model: under the names of a checkpoint's tokenizer, or, where it knows none of them, one after
+    another from id `first`.
 
-    Raises ValueError where the tokenizer lacks a token, or codes do not follow each other.
+    Raises ValueError where the tokenizer knows some of the tokens, or codes do not follow each other.
     """
     own = any(build.assets.path(n) is not None for n in ("tokenizer.json", "tokenizer_config.json"))
     vocab = tokenizer.get_vocab() if own else {}
@@ -97,8 +98,11 @@ def lay_out(settings: Mapping[str, Mapping[str, Any]], build: Build, tokenizer: 
     for kind, told in settings.items():
         codes, least, most = sizes(kind, told, build)
         names = [told["begin"], *([told["end"]] if told["end"] else []), *map(told["token"].format, range(codes))]
-        ids = [_found(n, vocab, kind, build) for n in names] if own else list(range(first, first + len(names)))
-        first += len(names)
+        if own and any(n in vocab for n in names):
+            ids = [_found(n, vocab, kind, build) for n in names]
+        else:
+            ids = list(range(first, first + len(names)))
+            first += len(names)
         start, part = ids[len(names) - codes], codes // told["turns"]
         if ids[len(names) - codes :] != list(range(start, start + codes)):
             raise ValueError(f"the codes of {kind} do not follow each other in the tokenizer of {build.node}")

@@ -61,7 +61,7 @@ class GatedXattnLm(CausalLm):
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
         """Names of OpenFlamingo (`lang_encoder.…`), or of the language model alone with the blocks laid over it."""
-        store = relayout([relayout([s], OPENFLAMINGO) for s in stores], ())
+        store = relayout(self._with_rows([relayout([s], OPENFLAMINGO) for s in stores]), ())
         self.model = load_transformers(type(self.model), self.model.config, store, build, rename=_language)
         load_strict(self.gated, store, rename=_gate, skip=build.skip, dtype=build.dtype, device=build.device)
         self._hook()

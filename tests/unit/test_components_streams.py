@@ -132,8 +132,8 @@ def test_names_and_order_of_codes_are_those_of_the_checkpoints_tokenizer(tmp_pat
     options = codebook_settings(CausalLmConfig(codebooks={"image": told}))
     (book,) = lay_out(options, build, tokenizer, 9999)
     assert tokenizer.convert_ids_to_tokens(book.write([7, 0])) == ["<img>", "<img_00007>", "<img_00000>", "</img>"]
-    with pytest.raises(ValueError, match="has no <pic>, a token of the codebook of image"):
-        lay_out(codebook_settings(CausalLmConfig(codebooks={"image": {"begin": "<pic>"}})), build, tokenizer, 0)
+    with pytest.raises(ValueError, match="has no </image>, a token of the codebook of image"):
+        lay_out(codebook_settings(CausalLmConfig(codebooks={"image": {"begin": "<img>"}})), build, tokenizer, 0)
 
 
 @pytest.mark.parametrize(("options", "told"), [
@@ -245,6 +245,64 @@ def test_marks_stand_around_media_of_their_kind_alone() -> None:
                               for m in (plain, marked))  # fmt: skip
     assert len(framed) - len(bare) == len("<Img></Img>")
     assert torch.equal(framed[: len("look ")], bare[: len("look ")])
+
+
+# new tokens ----------------------------------------------------------------------------------------------------------
+def saved(folder: Path, more: int = 0) -> str:
+    """A tiny llama with a tokenizer and so many rows more than it has tokens; its weights source."""
+    from safetensors.torch import save_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder.mkdir()
+    words = train(["some words"], 300)
+    words.save(str(folder / "tokenizer.json"))
+    rows = words.get_vocab_size() + more
+    config = AutoConfig.for_model("llama", hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                                  num_attention_heads=2, vocab_size=rows, max_position_embeddings=64)  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(rows)
+        net = AutoModelForCausalLM.from_config(config)
+    config.save_pretrained(folder)
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, folder / "model.safetensors")
+    return f"file:{folder}"
+
+
+def loaded(options: dict[str, Any], *sources: str) -> Any:
+    from anyany.engine.build import build_component
+
+    made = bench(default_registry().card("language/causal-lm"), {"inputs": [], "max_new_tokens": 12, **options})
+    return build_component(made.node("generate", sources))
+
+
+def test_a_token_without_a_row_is_an_error_with_what_to_do(tmp_path: Path) -> None:
+    base = saved(tmp_path / "base")
+    with pytest.raises(Exception, match=r"rows, none for \[IMG1\].*`new_tokens: mean`"):
+        loaded({"signals": {"image": 2}}, base)
+    with pytest.raises(Exception, match="none for a token of its codebooks"):
+        loaded({"codebooks": {"image": {"codes": 8, "length": 2}}}, base)
+
+
+def test_new_rows_begin_at_the_mean_and_are_written(tmp_path: Path) -> None:
+    base = saved(tmp_path / "base")
+    built = loaded(
+        {"signals": {"audio": 2}, "codebooks": {"image": {"codes": 8, "length": 2}}, "new_tokens": "mean"}, base
+    )
+    lm = built.component
+    table = lm.model.get_input_embeddings().weight
+    own = table.shape[0] - 12
+    assert lm.model.get_output_embeddings().weight.shape[0] == lm.vocab == own + 12
+    assert own == len(lm.tokenizer) - 2, "two signals were added to the tokenizer"
+    torch.testing.assert_close(table[own:], table[:own].mean(0).expand(12, -1))
+    out = said(built, [Message(("some",))], [{"produce": ["audio", "image"]}])
+    assert [p.kind for p in out["reply"].list()[0].unfilled()] == ["audio", "image"]
+
+
+def test_rows_laid_over_a_base_are_the_tokens_own(tmp_path: Path) -> None:
+    base, over = saved(tmp_path / "base"), saved(tmp_path / "over", 2)
+    lm = loaded({"signals": {"image": 2}}, base, over).component
+    assert lm.vocab == len(lm.tokenizer)
+    whole = loaded({"signals": {"image": 2}}, over).component
+    assert torch.equal(lm.model.get_input_embeddings().weight, whole.model.get_input_embeddings().weight)
 
 
 # projection ----------------------------------------------------------------------------------------------------------
