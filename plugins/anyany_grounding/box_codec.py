@@ -96,6 +96,18 @@ class BoxCodec(Component):
         given = {"features": states, "image": Rows(pictures)}
         return {**given, "target": boxes} if call == "learn" else given
 
+    def probe(self, call: str) -> Any:
+        """For counting: one box."""
+
+        def run() -> None:
+            """1 box"""
+            if call == "encode":
+                self.loc_encoder(torch.empty(1, 4, device="meta"))
+            else:
+                self.loc_decoder(torch.empty(1, self.loc_decoder[0].in_features, device="meta"))
+
+        return run
+
     # losses ------------------------------------------------------------------------------------------------------
     def loss(self, states_ND: torch.Tensor, goal_N4: torch.Tensor, weight_N: torch.Tensor | None = None) -> Any:
         """2 L1 + GIoU / 5 of the boxes in the states, and how far their encoding lies from the states."""
