@@ -35,6 +35,9 @@ def load_rows(kind: str, path: str, found: Sniffed, limits: Limits) -> Tensor:
         value = _ply(path, limits)
     else:
         value = _table(path, limits)
+    if kind == "points" and (value.ndim != 2 or value.shape[1] not in (2, 3)):
+        message = f"points are rows of 2 or 3 numbers; what is in it has the shape {list(value.shape)}"
+        raise MediaError("E524", message, "keep the coordinates alone", path)
     if kind == "tokens" and not value.is_floating_point():
         return value.long()
     if kind == "tokens" and bool((value == value.round()).all()):

@@ -41,4 +41,5 @@ def fourier(
     """
     lead = positions_NA.shape[:-1]
     flat = positions_NA.reshape(1, -1, positions_NA.shape[-1])
-    return generate_fourier_features(flat, bands, tuple(resolution), raw, sines).reshape(*lead, -1)
+    found = generate_fourier_features(flat, bands, tuple(resolution), raw, sines)
+    return found.reshape(*lead, found.shape[-1])
