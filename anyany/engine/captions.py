@@ -34,6 +34,18 @@ class Text:
     folder: str = ""
 
 
+def random_text(n: int, width: int) -> Text:
+    """A small text encoder for random weights: over bytes, its first `n` outputs of `width` are the conditioning."""
+    heads = next(h for h in (8, 4, 2, 1) if width % h == 0)
+    sizes = {
+        "hidden_size": width, "num_hidden_layers": 2, "num_attention_heads": heads, "intermediate_size": 2 * width,
+        "vocab_size": BYTES + n, "max_position_embeddings": n + 512, "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0, "type_vocab_size": 1,
+    }  # fmt: skip
+    part = Part(name="transformers.BertModel", config=sizes, extra={"add_pooling_layer": False})
+    return Text(part=part, prefix=tuple(f"[{i}]" for i in range(n)))
+
+
 class Captions:
     """Tokenises for a text encoder and runs it. `ids` are made on first use, when the tokenizer file is read."""
 
@@ -94,5 +106,6 @@ class Captions:
         mask = None if type(encoder).__name__.startswith("CLIP") else real.long()
         hidden_BLD = encoder(input_ids=ids_BL, attention_mask=mask).last_hidden_state
         prefix = len(self.text.prefix)
-        lengths = [prefix or (width if self.length else len(row)) for row in rows]
+        # Others attend to the real tokens alone, so that what they make of padding is nothing to be conditioned on.
+        lengths = [prefix or (width if self.length and mask is None else len(row)) for row in rows]
         return [hidden_LD[:n] for hidden_LD, n in zip(hidden_BLD, lengths)]

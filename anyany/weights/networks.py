@@ -5,7 +5,7 @@ A name is looked up in these libraries and nowhere else, so that a config file c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,10 +52,11 @@ def network_of(part: Part) -> nn.Module:
     return network
 
 
-def scheduler_of(settings: Mapping[str, Any]) -> Any:
+def scheduler_of(settings: Mapping[str, Any], steps: int | None = None, device: Any = None) -> Any:
     """A fresh scheduler (they hold state): `class` or `_class_name`, and its settings.
 
-    Raises ValueError for a class that diffusers does not have.
+    steps: so many are set; flow matching goes from pure noise down in equal parts, where the scheduler's own list
+    would stop short of the last. Raises ValueError for a class that diffusers does not have.
     """
     import diffusers
 
@@ -63,7 +64,27 @@ def scheduler_of(settings: Mapping[str, Any]) -> Any:
     found = getattr(diffusers, name, None)
     if not isinstance(found, type) or not issubclass(found, diffusers.SchedulerMixin):
         raise ValueError(f"diffusers has no scheduler called {name}")
-    return found.from_config({k: v for k, v in settings.items() if k != "class" and not k.startswith("_")})
+    scheduler: Any = found.from_config({k: v for k, v in settings.items() if k != "class" and not k.startswith("_")})
+    if steps is not None and "FlowMatch" in name:
+        scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=device)
+    elif steps is not None:
+        scheduler.set_timesteps(steps, device=device)
+    return scheduler
+
+
+def pipeline_parts(assets: Any, names: Iterable[str]) -> dict[str, Part]:
+    """The networks of a diffusers pipeline folder that are among `names`, by the config.json of each."""
+    parts: dict[str, Part] = {}
+    for name in names:
+        settings = assets.json(f"{name}/config.json")
+        if settings is None:
+            continue
+        if "_class_name" in settings:
+            parts[name] = Part(name=settings["_class_name"], config=plain_config(settings))
+        else:
+            kept = {k: v for k, v in settings.items() if k not in ("architectures", "model_type")}
+            parts[name] = Part(name=f"transformers.{settings['architectures'][0]}", config=kept)
+    return parts
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,12 +148,7 @@ class AudioDiffusion(Component):
         return ask
 
     def _schedule(self, steps: int, ctx: Context) -> Schedule:
-        scheduler = scheduler_of(self.plan.scheduler)
-        if "FlowMatch" in type(scheduler).__name__:
-            scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=ctx.device)
-        else:
-            scheduler.set_timesteps(steps, device=ctx.device)
-        return Schedule(scheduler=scheduler)
+        return Schedule(scheduler=scheduler_of(self.plan.scheduler, steps, ctx.device))
 
     def _mel(self, ctx: Context, sample_ZTM: torch.Tensor) -> torch.Tensor:
         """[T,M] log-mel, through the autoencoder where there is one."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anyany.api.torch import Build, Part, Text, plain_config
+from anyany.api.torch import Build, Part, Text, pipeline_parts, random_text
 from anyany_audio.hifi_gan import part_of, small
 
 FLOW = {"class": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0}
@@ -55,18 +55,7 @@ def read(config: Any, build: Build) -> Plan:
 
 def _from_folder(build: Build) -> Plan:
     """A pipeline of AudioLDM's, MusicLDM's or AudioLDM2's, as diffusers saves it."""
-    parts: dict[str, Part] = {}
-    for name in ("unet", "vae", "vocoder", *TEXT_PARTS):
-        settings = build.assets.json(f"{name}/config.json")
-        if settings is None:
-            continue
-        if name == "vocoder":
-            parts[name] = part_of(settings)
-        elif "_class_name" in settings:
-            parts[name] = Part(name=settings["_class_name"], config=plain_config(settings))
-        else:
-            kept = {k: v for k, v in settings.items() if k not in ("architectures", "model_type")}
-            parts[name] = Part(name=f"transformers.{settings['architectures'][0]}", config=kept)
+    parts = pipeline_parts(build.assets, ("unet", "vae", "vocoder", *TEXT_PARTS))
     if "unet" not in parts:
         raise ValueError("the pipeline has no unet folder; sound is made by AudioLDM's and AudioLDM2's")
     paired = parts["unet"].short == PAIRED
@@ -85,7 +74,7 @@ def _from_options(config: Any, build: Build) -> Plan:
         parts["vae"] = _vae(config)
     if config.vocoder == "griffin-lim":
         del parts["vocoder"]
-    text = _text(n, cond)
+    text = random_text(n, cond)
     known = config.arch == "audioldm"
     return Plan(parts={**parts, "text_encoder": text.part}, scheduler=DDIM if known else FLOW, text=text,
                 steps=10 if known else 20, guidance=2.5 if known else 2.0)  # fmt: skip
@@ -131,15 +120,3 @@ def _vocoder(config: Any) -> dict[str, Any]:
         "upsample_kernel_sizes": [16, 16, 8, 4, 4] if len(config.upsample) == 5 else found["upsample_kernel_sizes"],
         "normalize_before": False,
     }  # fmt: skip
-
-
-def _text(n: int, cond: int) -> Text:
-    """A small caption encoder over bytes, whose first n outputs are the conditioning."""
-    heads = next(h for h in (8, 4, 2, 1) if cond % h == 0)
-    sizes = {
-        "hidden_size": cond, "num_hidden_layers": 2, "num_attention_heads": heads, "intermediate_size": 2 * cond,
-        "vocab_size": 257 + n, "max_position_embeddings": n + 512, "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0, "type_vocab_size": 1,
-    }  # fmt: skip
-    part = Part(name="transformers.BertModel", config=sizes, extra={"add_pooling_layer": False})
-    return Text(part=part, prefix=tuple(f"[{i}]" for i in range(n)))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anyany.api.torch import Build, Part, Text, plain_config
+from anyany.api.torch import Build, Part, Text, plain_config, random_text
 from anyany.api.torch import network_of as network
 
 __all__ = ["Blueprint", "Part", "Text", "network", "read"]
@@ -45,7 +45,7 @@ def read(config: Any, build: Build) -> Blueprint:
     """The blueprint of a node. Raises ValueError where the files or options do not make a diffusion model."""
     whole = build.assets.json("config.json")
     if build.assets.json("model_index.json") is not None:
-        return _from_folder(build)
+        return from_folder(build)
     if whole is not None:
         return _from_config(whole)
     return _from_options(config, build)
@@ -82,7 +82,7 @@ def _text(text: Mapping[str, Any]) -> Text:
     )  # fmt: skip
 
 
-def _from_folder(build: Build) -> Blueprint:
+def from_folder(build: Build) -> Blueprint:
     """A pipeline as diffusers saves it."""
     for attribute in DENOISERS:
         network = build.assets.json(f"{attribute}/config.json")
@@ -90,7 +90,8 @@ def _from_folder(build: Build) -> Blueprint:
             break
     else:
         raise ValueError("the pipeline has neither a transformer nor a unet folder")
-    vae, text = build.assets.json("vae/config.json"), build.assets.json("text_encoder/config.json")
+    vae = build.assets.json("vae/config.json") or build.assets.json("movq/config.json")
+    text = build.assets.json("text_encoder/config.json")
     scheduler = dict(build.assets.json("scheduler/scheduler_config.json") or FLOW)
     scheduler["class"] = scheduler.pop("_class_name", FLOW["class"])
     return Blueprint(
@@ -121,17 +122,5 @@ def _from_options(config: Any, build: Build) -> Blueprint:
     own = {"caption_channels": cond, "cross_attention_dim": config.width, "use_additional_conditions": False}
     return Blueprint(
         denoiser=Part(name="PixArtTransformer2DModel", config={**shared, **own}),
-        scheduler=FLOW, guidance=2.0, null=(n, cond), text=_random_text(n, cond),
+        scheduler=FLOW, guidance=2.0, null=(n, cond), text=random_text(n, cond),
     )  # fmt: skip
-
-
-def _random_text(n: int, cond: int) -> Text:
-    """A small caption encoder over bytes, whose first n outputs are the conditioning."""
-    heads = next(h for h in (8, 4, 2, 1) if cond % h == 0)
-    sizes = {
-        "hidden_size": cond, "num_hidden_layers": 2, "num_attention_heads": heads, "intermediate_size": 2 * cond,
-        "vocab_size": 257 + n, "max_position_embeddings": n + 512, "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0, "type_vocab_size": 1,
-    }  # fmt: skip
-    part = Part(name="transformers.BertModel", config=sizes, extra={"add_pooling_layer": False})
-    return Text(part=part, prefix=tuple(f"[{i}]" for i in range(n)))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Call, Card, Config, Facts, Port, card, hookimpl, option, tensor, var
+from anyany_video.generate_cards import CARDS as GENERATE
 
 
 class FramesConfig(Config):
@@ -135,4 +136,4 @@ SINUSOIDAL = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [FRAMES, POOL, LEARNED, SINUSOIDAL]
+    return [FRAMES, POOL, LEARNED, SINUSOIDAL, *GENERATE]
