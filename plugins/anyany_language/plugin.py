@@ -8,10 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anyany.api.v1 import Card, hookimpl
-from anyany_language import causal_cards, sequence_cards, text_cards, transfusion_cards
+from anyany_language import causal_cards, sequence_cards, tagged_cards, text_cards, transfusion_cards
 
 
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [*causal_cards.CARDS, *sequence_cards.CARDS, *text_cards.CARDS, *transfusion_cards.CARDS]
+    return [
+        *causal_cards.CARDS,
+        *sequence_cards.CARDS,
+        *text_cards.CARDS,
+        *transfusion_cards.CARDS,
+        *tagged_cards.CARDS,
+    ]

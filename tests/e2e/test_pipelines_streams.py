@@ -5,8 +5,12 @@ With the bundled weights where something must be trained, with `mini` profiles e
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -129,3 +133,87 @@ def test_three_pictures_of_a_stream_are_decoded_in_one_batch() -> None:
     assert len(reply.select("image")) == 3
     assert pipe.recorder.nodes["draw"].calls == 1 and pipe.recorder.nodes["draw"].rows == 3
     assert "sing" not in pipe.recorder.nodes or pipe.recorder.nodes["sing"].calls == 0
+
+
+# a remote brain with local decoders ----------------------------------------------------------------------------------
+class Brain(BaseHTTPRequestHandler):
+    """A chat server that answers from a list, and remembers what it was asked."""
+
+    says: ClassVar[list[str]] = []
+    asked: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        type(self).asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"])
+        said = type(self).says[len(type(self).asked) - 1]
+        data = json.dumps({"choices": [{"message": {"content": said}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def brain() -> Iterator[str]:
+    Brain.says, Brain.asked = [], []
+    running = HTTPServer(("127.0.0.1", 0), Brain)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}/v1"
+    running.shutdown()
+    running.server_close()
+
+
+def remote(url: str, **changes: Any) -> Pipeline:
+    changes = {"nodes.think.with.url": url, "nodes.think.with.wait": 0.0, "nodes.draw.with": {"steps": 4}, **changes}
+    return load(str(ROOT / "pipelines/remote-tools.yaml"), profile="mini", set=changes)
+
+
+def test_a_remote_model_has_local_ones_draw_sing_and_film_in_order(brain: str) -> None:
+    Brain.says = [
+        "Here: <image>a big red ring on the left</image> with <audio>rain</audio>, then "
+        "<video>a wave</video> and <image>a small\nblue <b>circle</b> at the top</image>. Done.",
+        "It was red.",
+    ]
+    pipe = remote(brain)
+    chat = pipe.chat()
+    reply = chat.say("Draw this: ", ROOT / "examples/scene.png")
+    assert [p if isinstance(p, str) else p.kind for p in reply.parts] == [
+        "Here: ", "image", " with ", "audio", ", then ", "video", " and ", "image", ". Done."]  # fmt: skip
+    assert pipe.recorder.nodes["draw"].calls == 1 and pipe.recorder.nodes["draw"].rows == 2
+    ring = reply.select("image")[0]
+    assert ring[0].mean() > ring[2].mean() + 0.02, "the ring is red"
+    assert chat.say("What colour was it?").text == "It was red."
+    user, assistant, again = Brain.asked[1][-3:]
+    assert [p["type"] for p in user["content"]] == ["text", "image_url"] and again["content"] == "What colour was it?"
+    assert assistant["content"] == (
+        "Here: <image>a big red ring on the left</image> with <audio>rain</audio>, then <video>a wave</video> and "
+        "<image>a small blue <b>circle</b> at the top</image>. Done."
+    )
+
+
+def test_a_remote_reply_without_tags_runs_no_decoder(brain: str) -> None:
+    Brain.says = ["Only words; <image> is a tag that nobody closed, <image></image> one around nothing."]
+    pipe = remote(brain)
+    reply = pipe(prompt="hello")["reply"]
+    assert reply.text == "Only words;  is a tag that nobody closed,  one around nothing." and reply.kinds() == ()
+    assert not {"draw", "sing", "film"} & set(pipe.components._built)
+
+
+@pytest.mark.parametrize(("said", "kinds"), [
+    ("<image>a</image><image>b</image><image>c</image>", ["image", "image"]),
+    ("<image>a <audio>b</audio> c</image>", ["image"]),
+    ("<image>a</audio></image>", ["image"]),
+    ("</image>x<image>", []),
+    ("<IMAGE>a</IMAGE>", []),
+    ("", []),
+])  # fmt: skip
+def test_odd_tags_end_no_run(brain: str, said: str, kinds: list[str]) -> None:
+    Brain.says = [said]
+    item = remote(brain).item({"prompt": "hello", "with": {"said": {"most": {"image": 2}}}}, "0")
+    pipe = remote(brain)
+    (result,) = pipe.run([item])
+    reply = result.raised().outputs["reply"]
+    assert [p.kind for p in reply.parts if isinstance(p, Media)] == kinds
+    assert "<" not in reply.text.replace("<IMAGE>", "").replace("</IMAGE>", "")
