@@ -55,12 +55,14 @@ class Schedule:
 
     prediction: "sample" when a flow-matching network gives the clean sample (sigma_min bounds the division),
     "scheduler" when the scheduler knows what it gives. options: of each of the scheduler's steps (DDIM's eta).
+    guided: how many channels guidance acts on, where the network answers more (a learned variance); None: all.
     """
 
     scheduler: Any
     prediction: str = "scheduler"
     sigma_min: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    guided: int | None = None
 
 
 def denoise(ctx: Context, wishes: Sequence[Wish], ask: Ask,
@@ -86,7 +88,8 @@ def _together(ctx: Context, rows: Sequence[int], wishes: Sequence[Wish], ask: As
     def noise(shape: tuple[int, ...], step: int) -> torch.Tensor:
         return ctx.noise.normal(keys, shape, where, step, ctx.device)
 
-    schedule, guide = schedule_of(wishes[0].steps), _Guide(wishes, ctx.device)
+    schedule = schedule_of(wishes[0].steps)
+    guide = _Guide(wishes, ctx.device, schedule.guided)
     walk = _Walk(schedule, wishes, noise, ctx.device)
     x_BX, folded = walk.begin(), walk.folded
     drawn = DrawnNoise(noise)
@@ -176,7 +179,8 @@ class _Guide:
     Where cond and null differ in length they go one after the other.
     """
 
-    def __init__(self, wishes: Sequence[Wish], device: torch.device) -> None:
+    def __init__(self, wishes: Sequence[Wish], device: torch.device, channels: int | None) -> None:
+        self.channels = channels
         self.conds = tuple(map(torch.stack, zip(*(w.conds for w in wishes))))
         nulls = [w.nulls for w in wishes if w.nulls is not None]
         self.nulls = tuple(map(torch.stack, zip(*nulls))) if nulls else None

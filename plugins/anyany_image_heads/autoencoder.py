@@ -101,6 +101,46 @@ class KlAutoencoder(Autoencoder):
         return self.net.decode(latents_BZhw / self.scale, return_dict=False)[0]
 
 
+class VqAutoencoder(Autoencoder):
+    """VQModel: pixels <-> codes [B,h,w]. `config` gives codes, latents and the `vae_` sizes."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        count = len(config.vae_levels)
+        self.net = network_of(Part(name="VQModel", config={
+            "in_channels": 3, "out_channels": 3, "latent_channels": config.latents, "vq_embed_dim": config.latents,
+            "num_vq_embeddings": config.codes, "layers_per_block": config.vae_blocks,
+            "block_out_channels": [config.vae_width * m for m in config.vae_levels],
+            "norm_num_groups": min(32, config.vae_width),
+            "down_block_types": ["DownEncoderBlock2D"] * (count - 1) + ["AttnDownEncoderBlock2D"],
+            "up_block_types": ["AttnUpDecoderBlock2D"] + ["UpDecoderBlock2D"] * (count - 1),
+        }))  # fmt: skip
+
+    @property
+    def body(self) -> nn.Module:
+        return self.net
+
+    @property
+    def widths(self) -> Sequence[int]:
+        return list(self.net.config.block_out_channels)
+
+    def rename(self, name: str) -> str | None:
+        """The losses in taming-transformers' files are left."""
+        return None if name.startswith("loss.") else name
+
+    def encode(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
+        """[B,h,w]: the nearest codes."""
+        z_BZhw = self.net.encode(pixels_B3HW).latents
+        table, z_MZ = self.net.quantize.embedding.weight, z_BZhw.movedim(1, 3).flatten(0, 2)
+        found = torch.addmm(table.square().sum(1), z_MZ, table.T, alpha=-2).argmin(1)
+        return found.view(len(z_BZhw), *z_BZhw.shape[2:])
+
+    def decode(self, ids_Bhw: torch.Tensor) -> torch.Tensor:
+        """[B,3,H,W] in about -1..1."""
+        z_BZhw = self.net.quantize.embedding(ids_Bhw).movedim(3, 1).contiguous()
+        return self.net.decode(z_BZhw, force_not_quantize=True, return_dict=False)[0]
+
+
 def kl_sizes(width: int, levels: Sequence[int], blocks: int, latents: int, attention: bool) -> dict[str, Any]:
     """AutoencoderKL's config. attention: also after each block of the encoder's last level (nominal resolution 16)."""
     count = len(levels)

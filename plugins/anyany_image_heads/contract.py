@@ -1,7 +1,7 @@
 """What image heads have in common, for their cards: conditioning in, a picture out, their options. Torch-free.
 
-A head conditions on classes (`label`) or on features [N,D]; its checkpoint says which, or `classes` or `cond` under
-`with`, or for random weights whatever feeds it.
+A head conditions on classes (`label`), or on features [N,D] or an embedding [D]; its checkpoint says which, or
+`classes` or `cond` under `with`, or for random weights whatever feeds it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def cond_ports(config: Any, facts: Any) -> dict[str, Port]:
     known = facts.known("cond") or config.cond
     size = {"D": known or var("cond")}
     return {
-        "cond": Port("features" if known else "features|label", "N D", doc="what to draw", **size),
-        "negative": Port("features?", "N D", doc="what to keep away from, instead of nothing", **size),
+        "cond": Port(
+            "features|embedding" if known else "features|embedding|label", "... D", doc="what to draw", **size
+        ),
+        "negative": Port("features|embedding?", "... D", doc="what to keep away from, instead of nothing", **size),
     }
 
 

@@ -1,4 +1,4 @@
-"""The base of the image heads: who asks for what, rows that run together, classes or features as vectors, noise.
+"""The base of the image heads: who asks for what, rows that run together, conditions as vectors, noise.
 
 Suffixes: B rows of a call, R rows of a group, N conditioning length, D its width, C width inside.
 """
@@ -38,6 +38,12 @@ class Batch:
         """[R,C], or [2R,C] with the null conditions behind."""
         return self.cond_RC if self.null_RC is None else torch.cat([self.cond_RC, self.null_RC])
 
+    def overshot(self) -> torch.Tensor:
+        """[R,C]: null + guidance (cond - null), for models of one pass."""
+        if self.null_RC is None:
+            return self.cond_RC
+        return torch.lerp(self.null_RC, self.cond_RC, self.guidance_R[:, None].to(self.cond_RC.dtype))
+
     def normal(self, shape: tuple[int, ...], step: int) -> torch.Tensor:
         """[R,*shape] float32, each row's own noise."""
         return self.ctx.noise.normal(self._keys, shape, self._where, step, self.ctx.device)
@@ -45,6 +51,11 @@ class Batch:
     def uniform(self, shape: tuple[int, ...], step: int) -> torch.Tensor:
         """[R,*shape] float32 in (0, 1), each row's own."""
         return self.ctx.noise.uniform(self._keys, shape, self._where, step, self.ctx.device)
+
+    @property
+    def words(self) -> torch.Tensor:
+        """[R,2] the rows' noise words, for the decode loop."""
+        return self.ctx.noise.words(self._keys, self._where, self.ctx.device)
 
     @property
     def _keys(self) -> list[tuple[int, ...]]:
@@ -56,7 +67,7 @@ class Batch:
 
 
 class FeatureCondition(nn.Module):
-    """Features [N,D] of any length as one vector [C]: their mean, projected. `null`: what stands for none."""
+    """Features [N,D] of any length (or an embedding [D]) as one vector [C]: their mean, projected. `null`: none."""
 
     def __init__(self, width: int, inside: int) -> None:
         super().__init__()
@@ -64,7 +75,7 @@ class FeatureCondition(nn.Module):
         self.null = nn.Parameter(torch.empty(width))
 
     def forward(self, values: Sequence[torch.Tensor]) -> torch.Tensor:
-        return self.proj(torch.stack([v.mean(0) for v in values]))
+        return self.proj(torch.stack([v.mean(0) if v.dim() > 1 else v for v in values]))
 
 
 class Head(Component):
@@ -110,7 +121,7 @@ class Head(Component):
 
     def checkpoint(self) -> dict[str, torch.Tensor]:
         """All weights under the names that `load` takes, in one file."""
-        parts = {"": self.model, "vae.": self.vae and self.vae.body, "features.": self.features}
+        parts = {"": self.model, "vae.": self.vae.body if self.vae is not None else None, "features.": self.features}
         return {f"{p}{n}": t for p, part in parts.items() if part is not None for n, t in part.state_dict().items()}
 
     # conditioning ----------------------------------------------------------------------------------------------------
@@ -127,8 +138,9 @@ class Head(Component):
         length or width."""
         if self.features is not None:
             for value in values:
-                if not isinstance(value, torch.Tensor) or value.dim() != 2 or not len(value):
-                    said = list(value.shape) if isinstance(value, torch.Tensor) else repr(value)
+                shape = list(value.shape) if isinstance(value, torch.Tensor) else None
+                if not shape or len(shape) > 2 or 0 in shape or shape[-1] != self.wide:
+                    said = repr(value) if shape is None else f"numbers of shape {shape}"
                     raise ValueError(f"{self.build.node} is conditioned on features [N,{self.wide}], not on {said}")
             return self.features([v.to(ctx.dtype) for v in values])
         return self.look_up(torch.tensor([self._class(v) for v in values], device=ctx.device))
@@ -147,7 +159,7 @@ class Head(Component):
             return self.null_C().expand(len(rows), -1)
         if negative is not None:
             return self.vectors([negative[r] for r in rows], ctx)
-        return self.features([self.features.null[None]] * len(rows))
+        return self.features([self.features.null] * len(rows))
 
     # calls -----------------------------------------------------------------------------------------------------------
     def image(self, ctx: Context, cond: Rows, negative: Rows | None = None) -> dict[str, Rows]:

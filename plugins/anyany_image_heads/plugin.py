@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor, var
+from anyany_image_heads import simple_cards, unclip_cards
 from anyany_image_heads.dit_cards import DIT
 from anyany_image_heads.mar_cards import MAR
-from anyany_image_heads.unclip_cards import UNCLIP_PRIOR
 from anyany_image_heads.var_cards import VAR
 
 CLASS_CONDITIONAL = ("DiTTransformer2DModel",)
@@ -23,6 +23,9 @@ class DiffusionConfig(Config):
 
     steps: int | None = option(None, per_item=True, low=1, high=1000, doc="denoising steps (the checkpoint's own)")
     guidance: float | None = option(None, per_item=True, low=0, doc="classifier-free guidance (1: none)")
+    strength: float = option(0.8, per_item=True, low=0, high=1, doc="how much of a `start` is made anew")
+    eta: float = option(0.0, low=0, high=1, doc="noise of DDIM's steps")
+    drop: float = option(0.1, low=0, high=1, doc="conditions dropped in training")
     size: int | None = option(None, low=1, doc="side of the picture in pixels (the checkpoint's own, else 64)")
     n: int | None = option(None, low=1, doc="length of the conditioning (any, where the checkpoint allows it)")
     cond: int | None = option(None, low=1, doc="width of the conditioning (from the checkpoint or the neighbour)")
@@ -38,9 +41,14 @@ def diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:
     denoiser = str(facts.known("denoiser", "")).rpartition(".")[2]
     gives = {"image": Port("image", channels=3, doc="[3,H,W] in 0..1")}
     batching = Batching(max_rows=16)
+    begin = {
+        "start": Port("image|latent?", doc="a picture to begin from, or its latent"),
+        "mask": Port("mask?", doc="where `start` may change"),
+    }
+    loss = Port("loss", doc="to minimise")
     if config.classes or denoiser in CLASS_CONDITIONAL:
         takes = {"cond": Port("label", doc="the class: its number")}
-        return {"image": Call(takes=takes, gives=gives, batching=batching)}
+        return _calls(takes, begin, gives, batching, loss)
     n = facts.known("n") or config.n or var("n")
     cond = facts.known("cond") or config.cond or var("cond")
     features = {"N": n, "D": cond}
@@ -54,7 +62,16 @@ def diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:
         parts=("text_encoder",),
         batching=Batching(max_rows=64, cost="length"),
     )
-    return {"image": Call(takes=takes, gives=gives, batching=batching), "embed": embed}
+    return {**_calls(takes, begin, gives, batching, loss), "embed": embed}
+
+
+def _calls(takes: dict[str, Port], begin: dict[str, Port], gives: dict[str, Port], batching: Batching,
+           loss: Port) -> dict[str, Call]:  # fmt: skip
+    wanted = {"cond": takes["cond"], "image": Port("image", channels=3, doc="what should be drawn, at any size")}
+    return {
+        "image": Call(takes={**takes, **begin}, gives=gives, batching=batching, teach="loss"),
+        "loss": Call(takes=wanted, gives={"loss": loss}, batching=batching),
+    }
 
 
 DIFFUSION = card(
@@ -81,4 +98,4 @@ DIFFUSION = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [DIFFUSION, DIT, MAR, VAR, UNCLIP_PRIOR]
+    return [DIFFUSION, DIT, MAR, VAR, *unclip_cards.CARDS, *simple_cards.CARDS]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from anyany.api.v1 import Batching, Call, Config, Port, card, option
+from anyany.api.v1 import Batching, Call, Config, Facts, Port, card, json, option, tensor, var
+from anyany_image_heads.contract import HeadConfig, picture
 
 
 class UnclipPriorConfig(Config):
@@ -81,3 +82,53 @@ UNCLIP_PRIOR = card(
     tiny={"embed": 16, "width": 32, "layers": 2, "heads": 2, "text_length": 8, "steps": 3},
     impl="anyany_image_heads.unclip_prior:UnclipPrior",
 )  # fmt: skip
+
+
+class UnclipConfig(HeadConfig):
+    """DALL-E 2's decoder. A checkpoint's own files fix what it is; the sizes here are for a UNet of one's own."""
+
+    strength: float = option(0.8, per_item=True, low=0, high=1, doc="how much of a `start` is made anew")
+    eta: float = option(0.0, low=0, high=1, doc="noise of DDIM's steps")
+    drop: float = option(0.1, low=0, high=1, doc="conditions dropped in training")
+    words: int | None = option(None, low=1, doc="width of the words (checkpoint's or neighbour's)")
+    size: int | None = option(None, low=1, doc="side of the picture in pixels (the checkpoint's own, else 64)")
+    width: int = option(192, low=1, doc="channels of the finest level")
+    levels: list[int] = option([1, 2, 3, 4], doc="channels of each level over that")
+    blocks: int = option(3, low=1, doc="blocks a level")
+    heads: int = option(8, low=1, doc="attention heads")
+    inside: int = option(768, low=1, doc="width of the tokens that are attended to")
+
+
+def unclip_calls(config: Any, facts: Any) -> dict[str, Call]:
+    size = {"D": facts.known("cond") or config.cond or var("cond")}
+    wide = {"W": facts.known("words") or config.words or var("words")}
+    cond = Port("embedding|features", "... D", doc="CLIP's embedding of the picture to draw", **size)
+    words = {"words": Port("features?", "N W", doc="CLIP's features of the caption's words", **wide)}
+    takes = {
+        "cond": cond, "negative": Port("embedding|features?", "... D", doc="what to keep away from", **size), **words,
+        "start": Port("image|latent?", doc="a picture to begin from, or its latent"),
+        "mask": Port("mask?", doc="where `start` may change"),
+    }  # fmt: skip
+    wanted = {"cond": cond, "image": Port("image", channels=3, doc="what should be drawn, at any size"), **words}
+    batching = Batching(max_rows=16)
+    return {
+        "image": Call(takes=takes, gives=picture(), batching=batching, teach="loss"),
+        "loss": Call(takes=wanted, gives={"loss": Port("loss", doc="to minimise")}, batching=batching),
+    }
+
+
+UNCLIP = card(
+    "image_heads/unclip",
+    role="decoder",
+    about="DALL-E 2's decoder: a picture of an image embedding, by diffusion; Kandinsky 2.2's too.",
+    source="DALL-E 2 (Ramesh et al. 2022, arXiv 2204.06125); diffusers UNet2DConditionModel, VQModel",
+    config=UnclipConfig,
+    calls=unclip_calls,
+    facts=Facts(
+        cond=[tensor("tokens.weight", axis=1), json("encoder_hid_dim", "unet/config.json")],
+        words=[tensor("word_tokens.weight", axis=1)],
+    ),
+    tiny={"size": 16, "width": 16, "levels": [1, 2], "blocks": 1, "heads": 2, "inside": 16, "steps": 4},
+    impl="anyany_image_heads.unclip:Unclip",
+)
+CARDS = [UNCLIP_PRIOR, UNCLIP]
