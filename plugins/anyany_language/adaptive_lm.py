@@ -77,8 +77,6 @@ class AdaptiveLm(Component):
     def __init__(self, config: Any, build: Build) -> None:
         super().__init__(config, build)
         dim = config.width
-        if dim % config.heads or dim % 2:
-            raise ValueError(f"width {dim} is not even, or does not divide by {config.heads} heads")
         self.tokenizer = tokenizer_of(build.assets)
         if self.tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no end token; train one with `python -m anyany_language.bpe`")
@@ -91,7 +89,7 @@ class AdaptiveLm(Component):
             raise ValueError(f"cutoffs grow and stay below the vocabulary of {vocab}: {list(config.cutoffs)}")
         self.embed_tokens = AdaptiveInput(ends, dim, config.factor, dim, self._pad())
         kinds = config.attention
-        patterns = [Pattern(kind=k, stride=config.stride, summary=config.summary) for k in kinds]
+        patterns = [Pattern(kind=k, stride=config.stride, summary=min(config.summary, config.stride)) for k in kinds]
         self.layers = nn.ModuleList(
             Layer(dim, config.heads, config.mlp or 4 * dim, patterns[i % len(patterns)]) for i in range(config.layers)
         )

@@ -134,6 +134,9 @@ ADAPTIVE_IO = card(
 )
 
 
+PATTERNS = ("dense", "local", "strided", "fixed")
+
+
 class AdaptiveLmConfig(Config):
     """A causal language model of few parameters for many words; the defaults are those of the WikiText-103 model."""
 
@@ -157,6 +160,20 @@ class AdaptiveLmConfig(Config):
     temperature: float = option(0.0, per_item=True, low=0.0, doc="0 is greedy")
     top_k: int = option(0, per_item=True, low=0, doc="sample among the k likeliest (0: all)")
     top_p: float = option(1.0, per_item=True, low=0.0, high=1.0, doc="sample within this probability mass")
+
+    def __post_init__(self) -> None:
+        odd = next((kind for kind in self.attention if kind not in PATTERNS), None)
+        if odd is not None or not self.attention:
+            raise ValueError(
+                f"attention is a list of {', '.join(PATTERNS)}, not {odd!r}" if odd else "attention is empty"
+            )
+        if not 1 <= self.summary <= self.stride and "fixed" in self.attention:
+            raise ValueError(f"a summary is 1 to {self.stride} positions, the stride, not {self.summary}")
+        ends = [*self.cutoffs, *([self.vocab] if self.vocab else [])]
+        if sorted(set(ends)) != ends:
+            raise ValueError(f"cutoffs grow and stay below the vocabulary of {self.vocab}: {list(self.cutoffs)}")
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width {self.width} is not even, or does not divide by {self.heads} heads")
 
 
 def adaptive_lm_calls(config: Any, facts: Any) -> dict[str, Call]:

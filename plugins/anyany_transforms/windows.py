@@ -26,7 +26,8 @@ class Windows(Component):
 
     def _windows(self, sound: Audio) -> list[tuple[Audio, Span]]:
         rate, length = sound.rate, sound.samples.shape[-1]
-        wide, step = round(self.config.seconds * rate), round((self.config.seconds - self.config.overlap) * rate)
+        wide = round(self.config.seconds * rate)
+        step = max(1, round((self.config.seconds - self.config.overlap) * rate))
         found = []
         for start in range(0, max(length, 1), step):
             end = min(start + wide, length)
