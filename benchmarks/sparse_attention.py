@@ -10,7 +10,8 @@ import argparse
 import time
 
 import torch
-from anyany_language.sparse_attention import KINDS, Pattern, attend
+from anyany_language.sequence_cards import PATTERNS
+from anyany_language.sparse_attention import Pattern, attend
 from torch.utils.flop_counter import FlopCounterMode
 
 HEADS, WIDE, STRIDE, SUMMARY = 8, 64, 128, 8
@@ -41,10 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 2048, 4096, 8192, 16384])
     lengths = parser.parse_args().lengths
-    print(f"{'positions':>10}" + "".join(f"{kind:>22}" for kind in KINDS))
+    print(f"{'positions':>10}" + "".join(f"{kind:>22}" for kind in PATTERNS))
     for length in lengths:
         line = f"{length:>10}"
-        for kind in KINDS:
+        for kind in PATTERNS:
             pattern = Pattern(kind=kind, stride=STRIDE, summary=SUMMARY)
             line += f"{operations(pattern, length) / 1e9:>9.2f} G{1000 * seconds(pattern, length):>8.1f} ms"
         print(line)

@@ -162,11 +162,9 @@ class AdaptiveLmConfig(Config):
     top_p: float = option(1.0, per_item=True, low=0.0, high=1.0, doc="sample within this probability mass")
 
     def __post_init__(self) -> None:
-        odd = next((kind for kind in self.attention if kind not in PATTERNS), None)
-        if odd is not None or not self.attention:
-            raise ValueError(
-                f"attention is a list of {', '.join(PATTERNS)}, not {odd!r}" if odd else "attention is empty"
-            )
+        odd = [kind for kind in self.attention if kind not in PATTERNS]
+        if odd or not self.attention:
+            raise ValueError(f"attention is a list of {', '.join(PATTERNS)}, not {odd or 'empty'}")
         if not 1 <= self.summary <= self.stride and "fixed" in self.attention:
             raise ValueError(f"a summary is 1 to {self.stride} positions, the stride, not {self.summary}")
         ends = [*self.cutoffs, *([self.vocab] if self.vocab else [])]

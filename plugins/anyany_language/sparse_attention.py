@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-KINDS = ("dense", "local", "strided", "fixed")
+from anyany_language.sequence_cards import PATTERNS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Pattern:
     summary: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"attention is one of {', '.join(KINDS)}, not {self.kind!r}")
+        if self.kind not in PATTERNS:
+            raise ValueError(f"attention is one of {', '.join(PATTERNS)}, not {self.kind!r}")
         if not 1 <= self.summary <= self.stride:
             raise ValueError(f"a summary is 1 to {self.stride} positions, the stride, not {self.summary}")
 
