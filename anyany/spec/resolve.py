@@ -148,6 +148,8 @@ def _from_node(check: Check, ref: Ref, state: NodeState) -> Feed | None:
         )
         return None
     main = call.main_out
+    if main is not None and not state.gives:
+        return None  # behind a cycle, which is told: the node comes later than its taker
     if main is None:
         check.tell(
             "E205",

@@ -150,6 +150,13 @@ CARDS = [
     one("toy/both", {"a": Port("text"), "all": Port("text*")}, {"text": Port("text")}),
     one("toy/loop", {"first": Port("text"), "step": Port("node")}, {"texts": Port("text*")}),
     one("toy/clock", {}, {"text": Port("text")}),
+    made("toy/records", "source", {"read": Call(takes={}, gives={"record": Port("text")})}, weights=False),
+    made(
+        "toy/score",
+        "objective",
+        {"score": Call(takes={"found": Port("features*"), "words": Port("text")}, gives={"loss": Port("loss")})},
+        weights=False,
+    ),
     one("toy/still", {"text": Port("text")}, {}),
 ]
 

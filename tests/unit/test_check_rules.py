@@ -296,10 +296,16 @@ def test_order_in_the_file_means_nothing_and_the_graph_has_one() -> None:
 
 
 def test_a_node_named_by_training_alone_is_not_unused() -> None:
-    nodes = {"up": {"use": "toy/upper", "in": "t"}, "aim": {"use": "toy/words", "in": "t"}}
-    train = {"stages": [{"name": "a", "learn": ["up"], "minimise": {"aim.loss": 1.0}}]}
-    assert codes(check(nodes, {"o": "up"}, {"t": "text"})) == ["W101"]
-    assert codes(check(nodes, {"o": "up"}, {"t": "text"}, train=train)) == []
+    nodes = {
+        "up": {"use": "toy/upper", "in": "t"},
+        "eye": look("p"),
+        "aim": {"use": "toy/score", "in": {"found": "eye", "words": "t"}},
+    }
+    stage = {"name": "a", "learn": ["eye"], "feed": {"t": "data.t", "p": "data.p"}, "minimise": {"aim.loss": 1.0}}
+    train = {"data": {"use": "toy/records", "fields": {"t": "text", "p": "image*"}}, "stages": [stage]}
+    inputs = {"t": "text", "p": "image*"}
+    assert codes(check(nodes, {"o": "up"}, inputs)) == ["W101", "W101", "W102"]
+    assert codes(check(nodes, {"o": "up"}, inputs, train=train)) == []
 
 
 def test_without_a_graph_expect_raises_everything_that_was_found() -> None:

@@ -58,7 +58,17 @@ outputs:
 profiles:
   one-gpu: {"*": {device: cuda, dtype: bfloat16}}
   mini: {"*": {weights: "random:0"}, think: {with: {temperature: 0.5}}}
-train: {stages: [{name: a, learn: [look]}]}
+train:
+  data: {use: toy/records, fields: {prompt: message, goal: text}}
+  optim: {lr: 1.0e-3}
+  stages:
+    - name: a
+      learn: [look]
+      start: {look: "random:3"}
+      feed: {prompt: data.prompt}
+      add: {miss: {use: toy/score, in: {found: look, words: data.goal}}}
+      minimise: {miss.loss: 1.0}
+      steps: 5
 """
 SNIPPETS = (
     "*", "?", ":", ": ", "{", "}", "[", "]", "'", '"', "\t", "\n", "\n  ", "#", "&a ", "*a", "!!int ", "- ", "---\n",
