@@ -25,9 +25,9 @@ def looked_up(map_GGC: torch.Tensor, xy_P2: torch.Tensor, transposed: bool) -> t
     transposed: x runs down the rows and y along the columns, as the released Ferret was trained.
     """
     places = xy_P2.flip(-1) if transposed else xy_P2
-    grid = (2 * places - 1).to(map_GGC.dtype)[None, None]
-    found = F.grid_sample(map_GGC.permute(2, 0, 1)[None], grid, mode="bilinear", align_corners=True)
-    return found[0, :, 0].T
+    grid = (2 * places - 1).float()[None, None]  # half precision would move points by a tenth of a patch
+    found = F.grid_sample(map_GGC.float().permute(2, 0, 1)[None], grid, mode="bilinear", align_corners=True)
+    return found[0, :, 0].T.to(map_GGC.dtype)
 
 
 def farthest(xy_RP2: torch.Tensor, count: int, start_R: torch.Tensor) -> torch.Tensor:

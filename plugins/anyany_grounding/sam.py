@@ -119,10 +119,11 @@ class Sam(Component):
         prompt, box, points = given
         tokens = [] if prompt is None else [prompt.reshape(-1, prompt.shape[-1] // x_ND.shape[-1], x_ND.shape[-1])]
         if points is not None and len(points):
-            found = self.point_tokens(self.placed(points[:, :2], picture).to(x_ND), pad=box is None and not tokens)
+            spots = self.placed(points[:, :2], picture).to(x_ND.device)  # in float32: pixels want more than bfloat16
+            found = self.point_tokens(spots, pad=box is None and not tokens)
             tokens.append(found)
         if box is not None:
-            tokens.append(self.box_tokens(self.placed(box, picture).to(x_ND)))
+            tokens.append(self.box_tokens(self.placed(box, picture).to(x_ND.device)))
         counts = {len(t) for t in tokens if len(t) != 1}
         if not tokens or 0 in counts:
             raise ValueError("there is nothing to cut by: SAM wants a box, points or prompt tokens")
@@ -130,7 +131,7 @@ class Sam(Component):
             told = ", ".join(str(len(t)) for t in tokens)
             raise ValueError(f"prompt tokens and boxes belong together one by one, but there are {told}")
         count = max(len(t) for t in tokens)
-        return torch.cat([t.expand(count, -1, -1) for t in tokens], 1)
+        return torch.cat([t.expand(count, -1, -1).to(x_ND.dtype) for t in tokens], 1)
 
     def example_rows(self, call: str, rows: Sequence[int], making: Any) -> dict[str, Rows]:
         """Rows for tests: pictures of unlike shapes, with boxes and as many prompt tokens, and points."""

@@ -21,6 +21,8 @@ from anyany_perceiver.aurora_swin import SwinBackbone
 from anyany_perceiver.fields_statistics import of_levels, of_surface
 
 GROUPS = ("surf", "static", "atmos")
+WEIGHTS = (0.25, 1.0)
+"""Of surface and pressure-level variables in the loss (section 4 of the supplement); variables weigh alike here."""
 
 
 class Aurora(Component):
@@ -82,7 +84,7 @@ class Aurora(Component):
             surf={n: plain(n, x, of_surface(n)) for n, x in field.surf.items()},
             static={n: plain(n, x, of_surface(n)).expand(times, -1, -1)[None] for n, x in field.static.items()},
             atmos={n: plain(n, x, of_levels(n, field.levels)) for n, x in field.atmos.items()},
-            lat=field.lat.to(like.device), lon=field.lon.to(like.device), levels=field.levels,
+            lat=field.lat, lon=field.lon, levels=field.levels,
             hours=[field.time.astimezone(UTC).timestamp() / 3600], lead=self.config.lead,
         )  # fmt: skip
 
@@ -120,10 +122,37 @@ class Aurora(Component):
             made.append(steps)
         return {"field": ctx.lists(made) if self.config.steps else ctx.rows([s[0] for s in made])}
 
+    def learn(self, ctx: Context, field: Rows, target: Rows) -> dict[str, Rows]:
+        """The loss of each row: mean absolute error of the next step in normalised units, the surface's by a quarter.
+
+        field: B fields; target: those of the next step, on the same grids. Raises ValueError where they are not, or
+        have no variable in common.
+        """
+        losses = [self.error(one, wanted) for one, wanted in zip(field.list(), target.list())]
+        return {"loss": ctx.rows(torch.stack(losses))}
+
+    def error(self, field: Field, target: Field) -> torch.Tensor:
+        """The loss of one field."""
+        field, target = self.ready(field), self.ready(target)
+        if field.shape != target.shape or field.levels != target.levels:
+            raise ValueError(
+                f"the target is on {list(target.shape)} levels and points, the field on {list(field.shape)}"
+            )
+        goal, (surf, atmos) = self.normalised(target), self.predicted(field)
+        apart = [[(made - want[name][:, -1]).abs().mean() for name, made in found.items() if name in want]
+                 for found, want in ((surf, goal.surf), (atmos, goal.atmos))]  # fmt: skip
+        if not any(apart):
+            raise ValueError("the target has no variable of the field")
+        parts = [weight * torch.stack(group).mean() for weight, group in zip(WEIGHTS, apart) if group]
+        return torch.stack(parts).sum()
+
     # for tests and counting --------------------------------------------------------------------------------------
     def example_rows(self, call: str, rows: Sequence[int], making: Any) -> dict[str, Rows]:
         """Rows for tests: fields on several grids and levels, one of them with a latitude too many."""
-        return {"field": Rows([self.example_field(row, (2 + row % 2, 3), row == 2) for row in rows])}
+        given = {"field": Rows([self.example_field(row, (2 + row % 2, 3), row == 2) for row in rows])}
+        if call == "learn":
+            given["target"] = Rows([self.example_field(row, (2 + row % 2, 3)) for row in rows])
+        return given
 
     def example_field(self, seed: int, patches: tuple[int, int], more: bool = False) -> Field:
         """A field of patches down and across, around each variable's mean."""

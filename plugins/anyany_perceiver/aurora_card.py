@@ -45,7 +45,15 @@ def _calls(config: Any, facts: Any) -> dict[str, Call]:
         "step": Call(
             takes={"field": Port("field", doc="the weather now and before, in physical units")},
             gives={"field": Port(ahead, doc="the next step, with what went before as its history")},
-        )
+            teach="learn",
+        ),
+        "learn": Call(
+            takes={
+                "field": Port("field", doc="the weather now and before"),
+                "target": Port("field", doc="the weather one step on"),
+            },
+            gives={"loss": Port("loss", doc="mean absolute error in normalised units, the surface's by a quarter")},
+        ),
     }
 
 

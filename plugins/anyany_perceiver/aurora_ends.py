@@ -20,7 +20,7 @@ from anyany_perceiver.fields_levels import LevelResampler, Mlp
 class Fields:
     """Normalised fields of one grid. surf, static: NAME -> [B,T,H,W]; atmos: NAME -> [B,T,L,H,W].
 
-    lat [H], lon [W] degrees; levels hPa; hours: since 1970 UTC, one a row; lead: hours to the next step.
+    lat [H], lon [W] degrees, on the CPU; levels hPa; hours: since 1970 UTC, one a row; lead: hours to the next step.
     """
 
     surf: Mapping[str, torch.Tensor]
@@ -79,8 +79,8 @@ class AuroraEncoder(nn.Module):
         surf_BPD = self.surf_token_embeds({**fields.surf, **fields.static}) + self.surf_level_encoding
         surf_BPD = surf_BPD + self.surf_norm(self.surf_mlp(surf_BPD))
         x_BCPD = torch.cat([surf_BPD[:, None], self.aggregated(fields)], 1)
-        where_PD, scale_PD = (e.to(x_BCPD.dtype) for e in places(fields.lat, fields.lon, self.patch, self.width))
-        x_BCPD = x_BCPD + self.pos_embed(where_PD) + self.scale_embed(scale_PD)
+        where_PD, scale_PD = places(fields.lat, fields.lon, self.patch, self.width, x_BCPD.device)
+        x_BCPD = x_BCPD + self.pos_embed(where_PD.to(x_BCPD)) + self.scale_embed(scale_PD.to(x_BCPD))
         return x_BCPD.flatten(1, 2) + self.moments(fields, x_BCPD)[:, None]
 
     def aggregated(self, fields: Fields) -> torch.Tensor:

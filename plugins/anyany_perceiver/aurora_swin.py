@@ -75,8 +75,9 @@ class WindowAttention(nn.Module):
         """mask: [windows of a picture, N, N], added to the scores."""
         qkv = self.qkv(x_BND) + (self.lora_qkv(x_BND, step) if self.adapted else 0.0)
         query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if mask is not None:
-            mask = mask.repeat(len(x_BND) // len(mask), 1, 1)[:, None]
+        if mask is not None and len(x_BND) > len(mask):
+            mask = mask.repeat(len(x_BND) // len(mask), 1, 1)
+        mask = None if mask is None else mask[:, None]
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
         out: torch.Tensor = self.proj(seen) + (self.lora_proj(seen, step) if self.adapted else 0.0)
         return out
@@ -118,7 +119,7 @@ class SwinBlock(nn.Module):
         if any(shift):
             back = tuple(shift)
             x_BCHWD = x_BCHWD.roll([-s for s in shift], (1, 2, 3))
-            mask = shifted_mask(shape, window, shift).to(x_BCHWD)
+            mask = shifted_mask(tuple(shape), window, shift, x_BCHWD.device, x_BCHWD.dtype)
         extra = [-size % win for size, win in zip(shape, window)]
         sides = [side for pad in reversed(extra) for side in (pad // 2, pad - pad // 2)]
         x_BCHWD = F.pad(x_BCHWD, (0, 0, *sides))
@@ -154,9 +155,12 @@ def _volume(window: Shape) -> int:
     return window[0] * window[1] * window[2]
 
 
-@lru_cache(maxsize=32)
-def shifted_mask(shape: Shape, window: Shape, shift: Shape) -> torch.Tensor:
-    """[windows, N, N] float32, 0 where two tokens may see each other, else -100: not over the edges of the rolled
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # it is kept, and may be used in training next
+def shifted_mask(
+    shape: Shape, window: Shape, shift: Shape, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """[windows, N, N], 0 where two tokens may see each other, else -100: not over the edges of the rolled
     grid, except from the last longitude to the first; never to padding.
     """
     groups = torch.zeros(1, 1, 1, dtype=torch.int64)
@@ -168,7 +172,8 @@ def shifted_mask(shape: Shape, window: Shape, shift: Shape) -> torch.Tensor:
     extra = [-size % win for size, win in zip(shape, window)]
     sides = [side for pad in reversed(extra) for side in (pad // 2, pad - pad // 2)]
     windows = cut(F.pad(groups, sides, value=-1)[None, ..., None], window)[..., 0]
-    return (windows[:, None] != windows[:, :, None]).float() * MASKED
+    windows = windows.to(device)
+    return (windows[:, None] != windows[:, :, None]).to(dtype) * MASKED
 
 
 class PatchMerging(nn.Module):

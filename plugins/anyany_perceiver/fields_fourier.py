@@ -58,13 +58,19 @@ def root_area(lat_H: torch.Tensor, lon_W: torch.Tensor, patch: int) -> torch.Ten
     return area.sqrt().flatten()
 
 
-def places(lat_H: torch.Tensor, lon_W: torch.Tensor, patch: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """([L,width] of the patches' mean latitude and longitude, [L,width] of their scale). Width: a multiple of four."""
+def places(
+    lat_H: torch.Tensor, lon_W: torch.Tensor, patch: int, width: int, device: torch.device | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """([L,width] of the patches' mean latitude and longitude, [L,width] of their scale), on a device.
+
+    What is encoded is computed where the grid lies, the CPU: another device's last digit would be another place.
+    Raises ValueError for a width that is no multiple of four.
+    """
     if width % 4:
         raise ValueError(f"a position is half latitude, half longitude, sines and cosines: {width} is no multiple of 4")
     means = [F.avg_pool2d(grid, patch).flatten() for grid in _grid(lat_H, lon_W)]
-    where = torch.cat([expanded(x, width // 2, POSITION) for x in means], -1)
-    return where, expanded(root_area(lat_H, lon_W, patch), width, SCALE)
+    *means, area = (x.to(device) for x in (*means, root_area(lat_H, lon_W, patch)))
+    return torch.cat([expanded(x, width // 2, POSITION) for x in means], -1), expanded(area, width, SCALE)
 
 
 def _grid(lat_H: torch.Tensor, lon_W: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

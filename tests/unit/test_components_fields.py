@@ -355,3 +355,31 @@ def test_nodes_that_cannot_be_called_again_are_told(node: str, text: str | None)
 def test_writing_a_field_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="a field is a `Field`"):
         write_npz({"a": 1}, str(tmp_path / "x.npz"))  # type: ignore[arg-type]
+
+
+# learning ---------------------------------------------------------------------------------------------------------
+def learned(model: Aurora, now: Field, then: Field) -> torch.Tensor:
+    ctx = Context(node="step", call="learn", keys=[(0,)], noise=Noise(0), device=torch.device("cpu"),
+                  dtype=torch.float32)  # fmt: skip
+    return model.learn(ctx, Rows([now]), Rows([then]))["loss"].dense().sum()
+
+
+def test_a_few_steps_of_training_lower_the_error_of_the_next_field() -> None:
+    model, now = aurora(), field()
+    then = aurora().example_field(5, (2, 3))
+    then = replace(then, atmos={n: x[:, :2] for n, x in then.atmos.items()}, levels=now.levels)
+    step = torch.optim.Adam(model.parameters(), 3e-3)
+    losses = []
+    for _ in range(12):
+        loss = learned(model, now, then)
+        step.zero_grad()
+        loss.backward()
+        step.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(p.grad is not None for n, p in model.named_parameters() if not n.startswith("backbone"))
+
+
+def test_a_target_on_another_grid_is_told() -> None:
+    with pytest.raises(ValueError, match="the target is on"):
+        learned(aurora(), field(), field(height=12))
