@@ -9,6 +9,7 @@ docstring, or None; what it returns is as what a call returns. No weights are re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,15 +90,30 @@ def _inspect(node: Node, component: Any, made: Made) -> Inspected:
     parameters = sum(p.numel() for p in component.parameters()) if own and module else 0
     if not node.runs:
         return Inspected(parameters=parameters, flops=None, input="", note="only holds weights", **common)
-    note = ""
+    if not weights:
+        _pass_on(node, component, made)
+        return Inspected(parameters=parameters, flops=None, input="", note="no weights", **common)
     try:
-        flops, told, extra = count(node, component, made) if node.card.runtime == "torch" else (0, "", "")
+        flops, told, extra = count(node, component, made)
     except Exception as error:
-        note = f"not counted: {_line(error)}"
-    if not weights or note:
-        return Inspected(parameters=parameters, flops=None, input="", note=note if weights else "no weights", **common)
+        return Inspected(parameters=parameters, flops=None, input="", note=f"not counted: {_line(error)}", **common)
     note = "; ".join(filter(None, ("" if own else f"weights of {node.owner}", extra)))
     return Inspected(parameters=parameters, flops=flops, input=told, note=note, **common)
+
+
+def _pass_on(node: Node, component: Any, made: Made) -> None:
+    """What a node without weights makes of tensors, for the nodes after it: a mean, a mixture, a pooling.
+
+    Nothing else is run: it may write files or ask a server. Where it cannot be run, the nodes after it make up theirs.
+    """
+    fed = [name for name, port in node.call.takes.items() if name in node.edges and "node" not in port.kinds]
+    if node.card.runtime != "torch" or not fed:
+        return
+    given = example(node, component, made)
+    known = {id(v) for values in made.values() for v in values}
+    if all(id(v) in known for rows in given.values() for v in rows.list()):
+        with suppress(Exception):
+            count(node, component, made)
 
 
 def count(node: Node, component: Any, made: Made) -> tuple[int, str, str]:

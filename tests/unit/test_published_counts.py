@@ -182,6 +182,19 @@ def test_a_frozen_model_that_looks_counts_its_blocks_but_no_places_for_features(
     assert rows["think"].flops != plain["think"].flops
 
 
+def test_inspecting_runs_no_node_that_could_write(tmp_path: Path) -> None:
+    one = {"weights": "random:0", "with": {"preset": "tiny"}}
+    rows = inspected({
+        "look": {"use": "vision/clip", "in": "photo", **one},
+        "keep": {"use": "transforms/index", "call": "add", "with": {"folder": str(tmp_path / "index")},
+                 "in": {"keys": "look.embedding", "names": "name"}},
+        "pool": {"use": "transforms/mean", "in": {"values": ["look.patches", "look.patches"]}},
+        "see": {"use": "adapters/mlp", "in": "pool", **one},
+    }, photo="image*", name="text*")  # fmt: skip
+    assert not (tmp_path / "index").exists() and rows["keep"].note == "no weights"
+    assert rows["see"].input == "features 16×32"
+
+
 def test_attention_through_learned_points_is_linear_in_the_set() -> None:
     """Twice the set more costs twice as much more: nothing but a part that the points alone cost stands beside it."""
     from torch.utils.flop_counter import FlopCounterMode
