@@ -32,7 +32,7 @@ class FastCodebook(Codebook):
         special = arguments or any(options.get(name) is not None for name in ("codebook_transform_fn", "topk"))
         if self.training or special or self.wants_distances or not self._plain():
             return super().forward(x, *arguments, **options)
-        heads = x.float() if x.dim() >= 4 else x.float()[None]
+        heads = x.detach().float() if x.dim() >= 4 else x.detach().float()[None]
         table_HKD = self.embed.detach().float()
         found = [self._found(flat.flatten(0, -2), table) for flat, table in zip(heads, table_HKD)]
         ids = torch.stack([ids.view(heads.shape[1:-1]) for ids in found])

@@ -35,9 +35,9 @@ def sizes(config: Any, down: Sequence[bool], up: Sequence[bool]) -> dict[str, An
     }  # fmt: skip
 
 
-def coders(config: Any, down: Sequence[bool], up: Sequence[bool]) -> tuple[Encoder, Decoder]:
-    """(encoder to `config.latent` channels, decoder from them)."""
-    found = sizes(config, down, up)
+def coders(config: Any, down: Sequence[bool], up: Sequence[bool], middle: bool = True) -> tuple[Encoder, Decoder]:
+    """(encoder to `config.latent` channels, decoder from them). middle: attention between the two halves of each."""
+    found = {**sizes(config, down, up), "mid_block_add_attention": middle}
     ups, downs = found.pop("up_block_types"), found.pop("down_block_types")
     return (
         Encoder(in_channels=3, out_channels=config.latent, down_block_types=downs, double_z=False, **found),

@@ -13,7 +13,7 @@ from torch import nn
 
 from anyany_tokenizers import parity_frequency, parity_multiscale, parity_seed
 from anyany_tokenizers.codebooks import DebiasedCodebook, EmaCodebook, GradientCodebook, Quantised, perplexity
-from anyany_tokenizers.vq import flat
+from anyany_tokenizers.vq import flat, from_diffusers
 
 
 def grad_of(loss: torch.Tensor, *of: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -56,15 +56,7 @@ def vqgan(pack: Any) -> dict[str, Any]:
 
 def diffusers_vqmodel(pack: Any) -> dict[str, Any]:
     """diffusers' VQModel, whose `encode` stops before the codebook."""
-    c = pack.config
-    widths = c["block_out_channels"]
-    places = ["Attn" in name for name in c["down_block_types"]]
-    model = pack.component("tokenizers/vq", {
-        "channels": widths[0], "multipliers": [w // widths[0] for w in widths], "blocks": c["layers_per_block"],
-        "groups": c["norm_num_groups"], "latent": c["latent_channels"], "dim": c["vq_embed_dim"],
-        "codes": c["num_vq_embeddings"], "fit": "none", "nominal": 2 ** len(widths),
-        "attention": [2 ** (len(widths) - level) for level, on in enumerate(places) if on],
-    }).component  # fmt: skip
+    model = pack.component("tokenizers/vq", {**from_diffusers(pack.config), "fit": "none"}).component
     z = model.vectors(pack.inputs["image"])
     found = model.quantised(z)
     entry = model.looked_up(found.ids_M.view(len(z), -1), *z.shape[2:])

@@ -7,7 +7,7 @@ Suffixes: B rows, D width of a code, H W sides of the grid, M = B·H·W vectors.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,8 +25,7 @@ class Vq(Component):
 
     def __init__(self, config: Any, build: Build) -> None:
         super().__init__(config, build)
-        found = {k: v for k, v in build.facts.items() if k in ("codes", "dim", "latent") and v is not None}
-        c = self.sizes = dataclasses.replace(config, **found)
+        c = self.sizes = _resolved(config, build)
         self.fit = Fit(size=c.resolution, unit=c.factor, how=c.fit, filter="BILINEAR")
         if c.arch == "vqvae":
             self.encoder = VqVaeEncoder(c.channels, c.blocks, c.hidden)
@@ -35,7 +34,7 @@ class Vq(Component):
             self.decoder = VqVaeDecoder(c.dim, c.channels, c.blocks, c.hidden)
         else:
             places = attended(c.nominal, c.multipliers, c.attention)
-            self.encoder, self.decoder = coders(c, places, places)
+            self.encoder, self.decoder = coders(c, places, places, c.middle)
             self.quant_conv = nn.Conv2d(c.latent, c.dim, 1)
             self.post_quant_conv = nn.Conv2d(c.dim, c.latent, 1)
         self.quantize = make_codebook(c.codebook, c)
@@ -98,6 +97,31 @@ class Vq(Component):
             "image": ctx.rows(picture(back_BCHW)), "tokens": ctx.rows(ids_BN),
             "perplexity": ctx.rows(perplexity(ids_BN, self.sizes.codes).expand(rows)),
         }  # fmt: skip
+
+
+def _resolved(config: Any, build: Build) -> Any:
+    """The options with what the checkpoint's tensors and its config.json say."""
+    found = {k: v for k, v in build.facts.items() if k in ("codes", "dim", "latent") and v is not None}
+    card = build.assets.json("config.json") or {}
+    if card.get("_class_name") == "VQModel":
+        found |= from_diffusers(card)
+        if len(found["multipliers"]) != len(config.multipliers):
+            raise ValueError(f"the checkpoint of {build.node} has {len(found['multipliers'])} levels; "
+                             f"give `with: {{multipliers: {found['multipliers']}}}`")  # fmt: skip
+    return dataclasses.replace(config, **found)
+
+
+def from_diffusers(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Options from the config of diffusers' VQModel."""
+    widths = card["block_out_channels"]
+    levels = len(widths)
+    return {
+        "channels": widths[0], "multipliers": [w // widths[0] for w in widths], "blocks": card["layers_per_block"],
+        "groups": card["norm_num_groups"], "latent": card["latent_channels"], "nominal": 2**levels,
+        "dim": card.get("vq_embed_dim") or card["latent_channels"], "codes": card["num_vq_embeddings"],
+        "attention": [2 ** (levels - i) for i, name in enumerate(card["down_block_types"]) if "Attn" in name],
+        "middle": card.get("mid_block_add_attention", True),
+    }  # fmt: skip
 
 
 def flat(z_BDHW: torch.Tensor) -> torch.Tensor:

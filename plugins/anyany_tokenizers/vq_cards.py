@@ -46,6 +46,7 @@ class VqConfig(CoderConfig):
     arch: str = option("vqgan", choices=("vqgan", "vqvae"), doc="the network: VQGAN's, or the original VQ-VAE's")
     attention: list[int] = option([16], doc="levels with attention, by the side they have at `nominal` pixels")
     nominal: int = option(256, low=1, doc="the resolution that `attention` is counted from")
+    middle: bool = option(True, doc="attention in the middle of encoder and decoder")
     latent: int = option(256, low=1, doc="channels of the encoder's output")
     dim: int = option(256, low=1, doc="width of a code")
     codes: int = option(1024, low=2, doc="size of the vocabulary")
