@@ -56,7 +56,7 @@ class AutoregressivePrior(nn.Module):
         super().__init__()
         self.axes = Axes(config.embed, config.axes, config.buckets)
         self.agreements, self.text_length = config.agreements, config.text_length
-        self.words = nn.Linear(config.words or config.embed, config.width)
+        self.words = nn.Linear(config.words, config.width)
         self.text = nn.Linear(config.embed, config.width)
         self.agreement = nn.Embedding(config.agreements, config.width)
         self.null = nn.Parameter(torch.empty(config.text_length + 1, config.width))

@@ -15,8 +15,8 @@ class UnclipPriorConfig(Config):
                        doc="diffusion with either library's network and names, or autoregression")  # fmt: skip
     steps: int = option(25, per_item=True, low=1, high=1000, doc="diffusion steps")
     guidance: float = option(4.0, per_item=True, low=0, doc="classifier-free guidance (1: none)")
-    embed: int = option(768, low=1, doc="numbers of an embedding")
-    words: int | None = option(None, low=1, doc="width of the words (the embedding's)")
+    embed: int | None = option(None, low=1, doc="numbers of an embedding (checkpoint's or neighbour's, else 768)")
+    words: int | None = option(None, low=1, doc="autoregressive: width of the words (else the embedding's, as ever)")
     text_length: int = option(77, low=1, doc="places for words")
     width: int = option(2048, low=1, doc="width inside (lucidrains: the embedding's)")
     layers: int = option(20, low=1, doc="blocks")
@@ -47,11 +47,16 @@ class UnclipPriorConfig(Config):
 
 
 def prior_calls(config: Any, facts: Any) -> dict[str, Call]:
+    embed = facts.known("embed") or config.embed or var("embed", 768)
+    wide = embed
+    if config.kind == "autoregressive":
+        wide = facts.known("words") or config.words or var("words", 768)
+
     def vector(doc: str) -> Port:
-        return Port("embedding", "D", D=config.embed, doc=doc)
+        return Port("embedding", "D", D=embed, doc=doc)
 
     text = {"text": vector("CLIP's embedding of the caption")}
-    words = {"words": Port("features?", "N W", W=config.words or config.embed, doc="CLIP's features of its words")}
+    words = {"words": Port("features?", "N W", W=wide, doc="CLIP's features of its words")}
     return {
         "embed": Call(takes={**text, **words}, gives={"embedding": vector("of a picture of it")}, teach="loss"),
         "loss": Call(
@@ -69,17 +74,22 @@ UNCLIP_PRIOR = card(
     source="DALL-E 2 (Ramesh et al. 2022, arXiv 2204.06125); diffusers PriorTransformer; lucidrains/DALLE2-pytorch",
     config=UnclipPriorConfig,
     calls=prior_calls,
+    facts=Facts(
+        embed=[tensor("proj_to_clip_embeddings.weight"), tensor("net.learned_query"), tensor("axes.basis", axis=1)],
+        words=[tensor("words.weight", axis=1)],
+    ),
     presets={
-        "kandinsky-2.2": {"embed": 1280, "words": 1280},
+        "kandinsky-2.2": {"embed": 1280},
+        "karlo": {"embed": 768},
         "lucidrains": {"kind": "lucidrains", "width": 768, "layers": 12, "heads": 12, "time_table": 1000,
                        "normformer": True, "steps": 64, "guidance": 1.0},
         "autoregressive": {"kind": "autoregressive", "layers": 24, "heads": 32},
-        "tiny-lucidrains": {"kind": "lucidrains", "embed": 16, "width": 16, "layers": 2, "heads": 2, "text_length": 8,
-                            "timesteps": 10, "time_table": 10, "steps": 3},
+        "tiny-lucidrains": {"kind": "lucidrains", "embed": 16, "width": 16, "layers": 2, "heads": 2,
+                            "text_length": 8, "timesteps": 10, "time_table": 10, "steps": 3},
         "tiny-autoregressive": {"kind": "autoregressive", "embed": 16, "width": 32, "layers": 2, "heads": 2,
                                 "text_length": 8, "axes": 6, "buckets": 16},
     },
-    tiny={"embed": 16, "width": 32, "layers": 2, "heads": 2, "text_length": 8, "steps": 3},
+    tiny={"width": 32, "layers": 2, "heads": 2, "text_length": 64, "steps": 3},
     impl="anyany_image_heads.unclip_prior:UnclipPrior",
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ lucidrains' network) or autoregression. Suffixes: B rows, N text places, D embed
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -22,6 +22,7 @@ from anyany_image_heads import gaussian
 from anyany_image_heads.prior_ar import AutoregressivePrior
 from anyany_image_heads.prior_lucidrains import PriorNetwork
 
+EMBED = 768
 CLIPPED = 5.0
 """PriorTransformer's estimates are cut here, in its own normalised unit."""
 
@@ -206,10 +207,17 @@ class UnclipPrior(Component):
     """Options: `UnclipPriorConfig`."""
 
     def __init__(self, config: Any, build: Build) -> None:
+        embed = int(build.facts.get("embed") or config.embed or build.sizes.get("embed") or EMBED)
+        free = config.kind == "autoregressive" and (
+            build.facts.get("words") or config.words or build.sizes.get("words")
+        )
+        config = replace(config, embed=embed, words=int(free or embed))
         super().__init__(config, build)
         kinds = {"diffusers": DiffusersPrior, "lucidrains": LucidrainsPrior, "autoregressive": AutoregressivePrior}
         if config.width % config.heads and not config.head_width:
             raise ValueError(f"width {config.width} wants heads that divide it, not {config.heads}")
+        if config.kind == "lucidrains" and config.width != embed:
+            raise ValueError(f"lucidrains' prior is as wide inside as its embeddings: {embed}, not {config.width}")
         self.model: Any = kinds[config.kind](config)
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
@@ -233,7 +241,7 @@ class UnclipPrior(Component):
     # calls -----------------------------------------------------------------------------------------------------------
     def padded_words(self, words: Rows | None, rows: int, ctx: Context) -> tuple[torch.Tensor, torch.Tensor]:
         """([B,N,W] zero-padded to the text length, [B,N] true on words). Raises ValueError for a longer text."""
-        length, width = self.config.text_length, self.config.words or self.config.embed
+        length, width = self.config.text_length, self.config.words
         out = torch.zeros(rows, length, width, device=ctx.device, dtype=ctx.dtype)
         real = torch.zeros(rows, length, dtype=torch.bool, device=ctx.device)
         for row, value in enumerate(words or ()):
