@@ -25,7 +25,7 @@ class LanguageModelConfig(Config):
     settings: dict[str, Any] = option({}, doc="further entries of transformers' config, without a checkpoint")
     context: int = option(4096, low=8, doc="longest sequence of a model without a checkpoint")
     template: str = option(
-        "auto", choices=("auto", "plain", "chatml"), doc="chat template: the tokenizer's own, or one of these"
+        "auto", choices=("auto", "plain", "chatml", "human"), doc="chat template: the tokenizer's own, or one of these"
     )
     system: str = option("", per_item=True, doc="system prompt put before the message")
     max_new_tokens: int = option(256, per_item=True, low=1, doc="longest reply in tokens")

@@ -17,6 +17,13 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+HUMAN = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ m.content }}\n{% else %}"
+    "### {{ 'Assistant' if m.role == 'assistant' else 'Human' }}: {{ m.content }}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}### Assistant:{% endif %}"
+)
+TEMPLATES = {"chatml": CHATML, "human": HUMAN}
+"""Qwen's and others'; Vicuna's first, which NExT-GPT was trained with."""
 Piece = str | tuple[str, int]
 
 
@@ -57,7 +64,7 @@ def render(turns: Sequence[dict[str, str]], tokenizer: Any, template: str, answe
         return "\n".join(t["content"] for t in turns)
     return str(tokenizer.apply_chat_template(
         list(turns), tokenize=False, add_generation_prompt=answer,
-        chat_template=CHATML if template == "chatml" else None,
+        chat_template=TEMPLATES.get(template),
     ))  # fmt: skip
 
 

@@ -62,7 +62,9 @@ class ImageBind(Component):
         return self.modality_trunks[kind](before_BTD, mask)
 
     def scaled(self, kind: str, embedding: torch.Tensor) -> torch.Tensor:
-        """Times the modality's scale."""
+        """Times the modality's scale, where the options want it."""
+        if not self.config.scaled:
+            return embedding
         return self.modality_postprocessors[kind](embedding) if kind in self.modality_postprocessors else embedding
 
     def out(self, kind: str, states: torch.Tensor) -> torch.Tensor:

@@ -12,14 +12,19 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import av
 import pytest
+import soundfile
 import torch
+from PIL import Image
 
 from anyany.api.torch import Rows
+from anyany.cli import main
 from anyany.engine.context import Context
 from anyany.engine.noise import Noise
 from anyany.kinds.message import Media, Message, Turn
 from anyany.pipeline import Pipeline, load
+from anyany.spec.check import check_file
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "pipelines/quickstart.yaml")
@@ -90,6 +95,62 @@ def test_natural_logits_of_a_trained_model_are_not_changed_by_the_constraint() -
     assert [row.ids for row in held] == [row.ids for row in free]
     signal = think.spans["image"].begin
     assert sum(row.ids.count(signal[0]) for row in held) >= 3, "some of them draw"
+
+
+# the specs -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["nextgpt", "one-stream", "transfusion", "remote-tools"])
+def test_a_pipeline_checks_with_all_its_profiles(name: str) -> None:
+    for profile in (None, "mini", "one-gpu"):
+        found = check_file(str(ROOT / f"pipelines/{name}.yaml"), profile=profile)
+        assert found.graph is not None and not [p for p in found.problems if p.is_error]
+
+
+def test_next_gpt_takes_and_answers_with_text_a_picture_a_sound_and_a_film(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Item after item of a message, as files and as one page, in the order that was asked for."""
+    said = "See {file:%s}, hear {file:%s}, watch {file:%s}: now you."
+    prompt = said % tuple(ROOT / "examples" / f for f in ("scene.png", "melody.wav", "clip-seen-1.mp4"))
+    code = main(["run", str(ROOT / "pipelines/nextgpt.yaml"), "--profile", "mini", "--in", f"prompt={prompt}",
+                 "--set", "nodes.think.with.produce=[image, audio, video]", "--out", str(tmp_path)])  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    parts = json.loads((tmp_path / "0/reply.json").read_text())
+    media = [p for p in parts if isinstance(p, dict)]
+    assert [list(p)[0] for p in media] == ["image", "audio", "video"] and isinstance(parts[0], str)  # noqa: RUF015
+    picture, sound, film = (tmp_path / "0" / next(iter(p.values())) for p in media)
+    with Image.open(picture) as opened:
+        assert opened.size == (16, 16)
+    samples, rate = soundfile.read(sound)
+    assert rate == 16000 and len(samples) > 1000
+    with av.open(str(film)) as opened_film:
+        assert sum(1 for _ in opened_film.decode(video=0)) == 4
+    page = (tmp_path / "0/reply.html").read_text()
+    at = [page.index(tag) for tag in ("aa-text", "<img", "<audio", "<video")]
+    assert at == sorted(at)
+
+
+def test_next_gpts_projections_give_what_their_decoders_take() -> None:
+    """Lengths and widths of the published projections meet Stable Diffusion's, AudioLDM's and Zeroscope's."""
+    pipe = load(str(ROOT / "pipelines/nextgpt.yaml"), profile="mini")
+    nodes = pipe.graph.nodes
+    for projection, decoder in (("to_image", "draw"), ("to_audio", "sing"), ("to_video", "film")):
+        found = nodes[projection].gives["features"].axes
+        wanted = nodes[decoder].edges["cond"].flow.axes
+        assert [a.size for a in found] == [a.size for a in wanted] and None not in [a.size for a in found]
+
+
+@pytest.mark.parametrize("name", ["one-stream", "transfusion"])
+def test_the_other_roads_draw_what_they_are_asked_for_and_talk_about_it(name: str) -> None:
+    """A picture in, a picture out, and in the next turn both are read again."""
+    pipe = load(str(ROOT / f"pipelines/{name}.yaml"), profile="mini", set={"nodes.think.with.produce": ["image"]})
+    chat = pipe.chat()
+    first = chat.say("like this ", ROOT / "examples/scene.png")
+    (made,) = (p for p in first.parts if isinstance(p, Media))
+    assert made.kind == "image" and made.tokens is not None, "the next turn reads what was written"
+    second = chat.say("and again")
+    assert second.kinds() == ("image",)
+    pixels = second.select("image")[0]
+    assert bool(pixels.isfinite().all()) and 0 <= float(pixels.min()) <= float(pixels.max()) <= 1
 
 
 # streams -------------------------------------------------------------------------------------------------------------
