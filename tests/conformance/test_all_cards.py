@@ -50,6 +50,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "perceiver/image": [{"options": {"preset": "tiny", "prep": p}} for p in ("pixels", "conv", "learned", "patches")],
     "perceiver/audio": [{}, {"options": {"preset": "tiny", "prep": "mel"}}],
     "perceiver/classify": [{}, {"options": {"preset": "tiny", "pooled": True}}],
+    "grounding/box-text": [{}, {"options": {"form": "ferret", "pad": False, "keep": True}}],
+    "grounding/region-sampler": [{}, {"options": {"preset": "tiny", "how": "average"}}],
+    "grounding/sam": [{}, {"options": {"preset": "tiny", "fit": "center"}}],
+    "fields/aurora": [{}, {"options": {"preset": "tiny", "steps": 2, "lora_mode": "all"}}],
     "transforms/index": [{"calls": ("add",)}],  # `find` reads what earlier calls wrote
 }
 OURS = [
