@@ -13,6 +13,7 @@ import torch
 from anyany_adapters.signal_projection import distance
 from anyany_language.bpe import train
 from anyany_language.causal_cards import CausalLmConfig, codebook_settings
+from anyany_language.chat import pieces
 from anyany_language.codebooks import Written, lay_out, sizes
 from anyany_language.pretrained import tokenizer_of
 from anyany_language.signals import signal_tokens, split_reply
@@ -303,6 +304,40 @@ def test_rows_laid_over_a_base_are_the_tokens_own(tmp_path: Path) -> None:
     assert lm.vocab == len(lm.tokenizer)
     whole = loaded({"signals": {"image": 2}}, over).component
     assert torch.equal(lm.model.get_input_embeddings().weight, whole.model.get_input_embeddings().weight)
+
+
+def test_next_gpts_delta_brings_lora_and_rows_over_the_base(tmp_path: Path) -> None:
+    """As its first release is saved: peft's names under `llama_model.`, whole tables of more rows, adapters."""
+    from safetensors.torch import save_file
+
+    base, over = saved(tmp_path / "base"), saved(tmp_path / "over", 2)
+    rows = loaded({"signals": {"image": 2}}, over).component.model
+    head = "llama_model.base_model.model."
+    a, b = torch.randn(4, 16), torch.randn(16, 4)
+    delta = {
+        f"{head}model.embed_tokens.weight": rows.get_input_embeddings().weight,
+        f"{head}lm_head.weight": rows.get_output_embeddings().weight,
+        f"{head}model.layers.0.self_attn.q_proj.lora_A.default.weight": a,
+        f"{head}model.layers.0.self_attn.q_proj.lora_B.default.weight": b,
+        "llama_proj.weight": torch.zeros(16, 3),
+    }
+    save_file(delta, tmp_path / "delta.safetensors")
+    (tmp_path / "adapter_config.json").write_text('{"lora_alpha": 8, "r": 4}')
+    made = loaded({"signals": {"image": 2}}, base, f"file:{tmp_path}/delta.safetensors#llama_model.").component
+    plain = loaded({"signals": {"image": 2}, "new_tokens": "mean"}, base).component
+    assert made.vocab == len(made.tokenizer)
+    assert torch.equal(made.model.get_output_embeddings().weight, rows.get_output_embeddings().weight)
+    moved = made.model.model.layers[0].self_attn.q_proj.weight - plain.model.model.layers[0].self_attn.q_proj.weight
+    torch.testing.assert_close(moved, 2 * b @ a, atol=1e-5, rtol=1e-5)
+
+
+# templates -----------------------------------------------------------------------------------------------------------
+def test_vicunas_first_template_names_who_speaks(stream: Any) -> None:
+    chat = Message(
+        (Turn("system"), "Be kind.", Turn("user"), "hi ", PICTURE, Turn("assistant"), "hello", Turn("user"), "?")
+    )
+    found = pieces(chat, stream.component.tokenizer, "human")
+    assert found == ["Be kind.\n### Human: hi ", ("image", 0), "\n### Assistant: hello\n### Human: ?\n### Assistant:"]
 
 
 # projection ----------------------------------------------------------------------------------------------------------
