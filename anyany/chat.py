@@ -45,19 +45,20 @@ class Chat:
         """Forget everything said; the system's words stay. Turns go on being counted, so noise differs."""
         self.history = self._opening()
 
-    def say(self, *content: Any) -> Message:
+    def say(self, *content: Any, options: Mapping[str, Mapping[str, Any]] | None = None) -> Message:
         """The reply to a turn of text, paths, pictures, `Audio`, `Video` and messages, in order.
 
+        options: per-item options of this turn, as an item's "with": {"think": {"temperature": 0.7}}.
         Raises ItemError where the turn fails and CallError or MediaError for what is no part of a message; the history
         is then as it was.
         """
-        result = self.turn(list(content))
+        result = self.turn(list(content), options=options)
         reply = self.reply(result.raised())
         self.keep(result, reply)
         return reply
 
-    def turn(self, content: Any, *, emit: Emit | None = None, stop: Callable[[], bool] | None = None,
-             recorder: Recorder | None = None) -> Result:  # fmt: skip
+    def turn(self, content: Any, *, options: Mapping[str, Mapping[str, Any]] | None = None, emit: Emit | None = None,
+             stop: Callable[[], bool] | None = None, recorder: Recorder | None = None) -> Result:  # fmt: skip
         """Run one turn without keeping it: its result, whatever became of it.
 
         emit: called with (item, node, text) as text streams. stop: polled; true raises `Cancelled`.
@@ -67,7 +68,8 @@ class Chat:
         asked = coerce("message", content, None, self.input)
         before = self.history.parts
         prompt = Message.join([Message(before), Turn("user"), asked])
-        item = self.pipe.item({**self.fixed, self.input: prompt}, f"turn-{self.turns}")
+        raw = {**self.fixed, self.input: prompt, **({"with": options} if options else {})}
+        item = self.pipe.item(raw, f"turn-{self.turns}")
         self.turns += 1
         return next(iter(self.pipe.run([item], emit=emit, stop=stop, recorder=recorder)))
 

@@ -53,6 +53,9 @@ class CausalLmConfig(LanguageModelConfig):
     signal_state: str = option(
         "hidden", choices=("hidden", "sum"), doc="what a signal carries: hidden states, or these plus input embeddings"
     )
+    look_again: bool = option(
+        True, doc="what it produced in earlier turns is read again, behind the signals it came of"
+    )
     codebooks: tuple[str, ...] | dict[str, dict[str, Any]] = option(
         (), doc="kinds whose tokens it reads and writes; of each: codes, length, turns, begin, end, token, read"
     )

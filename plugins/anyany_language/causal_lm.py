@@ -170,9 +170,10 @@ class CausalLm(Component):
     def _prompts(self, ctx: Context, message: Rows, features: dict[str, Rows | None]) -> list[torch.Tensor]:
         systems = ctx.option("system", self.config.system)
         groups = {k: [list(g) for g in r.groups()] for k, r in features.items() if r is not None}
-        out = []
+        out, seen = [], tuple(groups) if self.config.look_again else ()
         for i, one in enumerate(message.list()):
-            prompt = self._marked(pieces(one, self.tokenizer, self.config.template, systems[i], self.signals))
+            found = pieces(one, self.tokenizer, self.config.template, systems[i], self.signals, seen=seen)
+            prompt = self._marked(found)
             given = {k: [self._read(ctx, k, v) for v in g[i]] for k, g in groups.items()}
             for kind in self.books:
                 for place, ids in kept(one, kind, self.hand).items():

@@ -6,7 +6,7 @@ A prompt is a list of pieces in order: strings to be tokenised, and (kind, index
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from anyany.api.v1 import Media, Message, Place, Region
@@ -28,22 +28,23 @@ Piece = str | tuple[str, int]
 
 
 def pieces(message: Message, tokenizer: Any, template: str, system: str = "",
-           signals: dict[str, list[str]] | None = None,
-           answer: bool = True) -> list[Piece]:  # fmt: skip
+           signals: dict[str, list[str]] | None = None, answer: bool = True,
+           seen: Collection[str] = ()) -> list[Piece]:  # fmt: skip
     """The prompt of a message. Media that the model itself produced in earlier turns (kinds in `signals`, in an
-    assistant's turn) are written as the signal tokens they came from. Raises ValueError for an empty message
-    and for a reply with open places.
+    assistant's turn) are written as the signal tokens they came from, and those of kinds in `seen` stand behind them
+    as any medium does. Raises ValueError for an empty message and for a reply with open places.
     """
     if not message.turns():
         raise ValueError("the message is empty; give it some text or a medium")
     counts: dict[str, int] = {}
     turns: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
     for role, parts in message.turns():
-        turns.append({"role": role, "content": "".join(_written(p, role, counts, signals or {}) for p in parts)})
+        own = signals if role == "assistant" and signals else {}
+        turns.append({"role": role, "content": "".join(_written(p, counts, own, seen) for p in parts)})
     return _split(render(turns, tokenizer, template, answer))
 
 
-def _written(part: Any, role: str, counts: dict[str, int], signals: dict[str, list[str]]) -> str:
+def _written(part: Any, counts: dict[str, int], signals: dict[str, list[str]], seen: Collection[str]) -> str:
     if isinstance(part, str):
         return part.replace(_OPEN, "").replace(_SHUT, "")
     if isinstance(part, Place):
@@ -51,9 +52,10 @@ def _written(part: Any, role: str, counts: dict[str, int], signals: dict[str, li
     if isinstance(part, (Media, Region)):
         index = counts.get(part.kind, 0)
         counts[part.kind] = index + 1
-        if role == "assistant" and part.kind in signals:
-            return "".join(signals[part.kind])
-        return f"{_OPEN}{part.kind}:{index}{_SHUT}"
+        mark = f"{_OPEN}{part.kind}:{index}{_SHUT}"
+        if part.kind not in signals:
+            return mark
+        return "".join(signals[part.kind]) + (mark if part.kind in seen else "")
     raise ValueError(f"a message cannot hold a {type(part).__name__}")
 
 
