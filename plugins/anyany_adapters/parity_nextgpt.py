@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from anyany_adapters.signal_projection import SignalProjection, distance
+from anyany_adapters.signal_projection import SignalProjection
 
 MLP = {
     "transformer": "tfm.encoder.layers.0.linear1.bias",
@@ -33,12 +33,13 @@ def projection(pack: Any) -> dict[str, Any]:
     model: SignalProjection = built.component
     states_BKD = given["hidden"] + given["input_embeds"]
     out_BQE = pack.call(built, "project", features=states_BKD)["features"].dense()
-    cut = _cut(given)
-    lost = pack.call(built, "learn", features=cut, wanted=given["target"])["loss"].dense()
-    outputs = {
-        "out": out_BQE, "alignment_loss_direct": distance(out_BQE, given["target"]).mean(),
-        "alignment_loss_from_sequence": lost.mean(),
-    }  # fmt: skip
+    match = pack.plain("objectives/match-conditioning", {"distance": "euclidean"})
+
+    def loss(found_BQE: torch.Tensor) -> torch.Tensor:
+        return pack.call(match, "loss", found=found_BQE, wanted=given["target"])["loss"].dense().mean()
+
+    outputs = {"out": out_BQE, "alignment_loss_direct": loss(out_BQE),
+               "alignment_loss_from_sequence": loss(model.projected(_cut(given)))}  # fmt: skip
     if pack.config["mode"] == "transformer":
         memory_BKH = model.encoded(states_BKD)
         outputs |= {"encoder_memory": memory_BKH, "transformer_out": model.read(memory_BKH)}

@@ -139,18 +139,11 @@ def signal_projection_calls(config: Any, facts: Any) -> dict[str, Call]:
     queries = config.queries or facts.known("queries") or var("queries", 77)
     given = config.outputs or facts.known("outputs") or var("outputs", 768)
 
-    def signal() -> dict[str, Port]:
-        return {"features": Port("features", "K D", D=taken, doc="a signal's states")}
-
-    def conditioning(doc: str) -> Port:
-        return Port("features", "Q E", Q=queries, E=given, doc=doc)
-
     return {
-        "project": Call(takes=signal(), gives={"features": conditioning("conditioning of a decoder")}),
-        "learn": Call(
-            takes={**signal(), "wanted": conditioning("what the decoder's text encoder makes of the caption")},
-            gives={"loss": Port("loss", doc="mean distance a position")},
-        ),
+        "project": Call(
+            takes={"features": Port("features", "K D", D=taken, doc="a signal's states")},
+            gives={"features": Port("features", "Q E", Q=queries, E=given, doc="conditioning of a decoder")},
+        )
     }
 
 

@@ -73,22 +73,6 @@ class SignalProjection(Component):
         """features: a signal's states [K,D] of each row. features: conditioning [Q,E]."""
         return {"features": ctx.rows(self.projected(*padded(features)))}
 
-    def learn(self, ctx: Context, features: Rows, wanted: Rows) -> dict[str, Rows]:
-        """loss [B]: the distance from `wanted` [Q,E], what the decoder's own text encoder makes of the caption.
-
-        Raises ValueError where `wanted` has another length or width.
-        """
-        found_BQE, wanted_BQE = self.projected(*padded(features)), wanted.dense()
-        if found_BQE.shape != wanted_BQE.shape:
-            told = f"{list(wanted_BQE.shape[1:])}, but {ctx.node} gives {list(found_BQE.shape[1:])}"
-            raise ValueError(f"the wanted conditioning is {told}; set `queries` and `outputs`")
-        return {"loss": ctx.rows(distance(found_BQE, wanted_BQE).mean(1))}
-
-
-def distance(found_BQE: torch.Tensor, wanted_BQE: torch.Tensor) -> torch.Tensor:
-    """[B,Q]: the Euclidean distance a position. NExT-GPT calls it MSE, but squares nothing."""
-    return (found_BQE - wanted_BQE).float().norm(dim=-1)
-
 
 def _transformer(config: Any) -> nn.Transformer:
     """Pre-norm encoder and decoder. The encoder is made here: torch's own would warn that it cannot nest tensors."""

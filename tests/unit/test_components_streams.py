@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from anyany_adapters.signal_projection import distance
 from anyany_language.bpe import train
 from anyany_language.causal_cards import CausalLmConfig, codebook_settings
 from anyany_language.chat import pieces
@@ -355,29 +354,3 @@ def test_signals_of_unlike_lengths_are_projected_as_they_are_alone(mode: str) ->
         alone = [built.component.project(context("project", 1), Rows([r]))["features"].dense()[0] for r in rows]
     assert together.shape == (3, 5, 6)
     torch.testing.assert_close(together, torch.stack(alone), atol=1e-5, rtol=1e-5)
-
-
-def test_the_alignment_loss_is_a_distance_and_is_learned_away() -> None:
-    assert torch.equal(
-        distance(torch.zeros(1, 2, 2), torch.tensor([[[3.0, 4.0], [0.0, 0.0]]])), torch.tensor([[5.0, 0]])
-    )
-    built = projection()
-    net = built.component.train()
-    for p in net.parameters():
-        p.requires_grad_(True)
-    given = {"features": Rows(torch.randn(2, 4, 12)), "wanted": Rows(torch.randn(2, 5, 6))}
-    step = torch.optim.Adam(net.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(60):
-        step.zero_grad()
-        loss = net.learn(context("learn", 2), **given)["loss"].dense().mean()
-        loss.backward()
-        step.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0] / 4
-
-
-def test_a_wanted_conditioning_of_another_length_is_an_error() -> None:
-    built = projection()
-    with pytest.raises(ValueError, match=r"is \[7, 6\], but think gives \[5, 6\]"):
-        built.component.learn(context("learn", 1), Rows(torch.zeros(1, 4, 12)), Rows(torch.zeros(1, 7, 6)))
