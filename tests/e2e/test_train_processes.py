@@ -88,7 +88,8 @@ def test_two_processes_give_the_loss_curve_and_weights_of_one(
     short = ("--set", "train.steps=8")
     subprocess.run(command(spec, *short, "--out", str(tmp_path / "one")), check=True, env=ALONE)
     launch = [sys.executable, "-m", "accelerate.commands.launch", *kind.split(), "--num_processes", "2",
-              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+              "--num_cpu_threads_per_process", "1",
               "--main_process_port", "0", "-m"]  # fmt: skip
     subprocess.run([*launch, *command(spec, *short, "--out", str(tmp_path / "two"))[2:]], check=True, env=ALONE)
     done = json.loads((tmp_path / "two" / "in" / "done.json").read_text())
