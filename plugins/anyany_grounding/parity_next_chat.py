@@ -17,7 +17,7 @@ from anyany_grounding.box_codec import box_loss, weighted
 TOWER, PROJECTOR, SAM = "model.vision_tower.", "model.mm_projector.", "sam.model."
 HEADS = ("loc_encoder.*", "loc_decoder.*")
 LAYER = -2
-"""Features are those of the last but one layer of CLIP."""
+"""Features are those of the last but one layer of CLIP, unless a pack says otherwise."""
 
 
 # the language model with its codec ---------------------------------------------------------------------------------
@@ -65,7 +65,9 @@ def _features(pack: Any) -> torch.Tensor:
     """[B,N,D] of CLIP's last but one layer, projected."""
     v = pack.config["vision"]
     clip = pack.component("vision/clip", {
-        "towers": "image", "projection": False, "layer": LAYER, "resolution": v["image_size"], "patch": v["patch_size"],
+        "towers": "image", "projection": False,
+        "layer": pack.config.get("mm_vision_select_layer", LAYER), "patch": v["patch_size"],
+        "resolution": v["image_size"],
         "width": v["hidden_size"], "layers": v["num_hidden_layers"], "heads": v["num_attention_heads"],
         "mlp": v["intermediate_size"], "act": v["hidden_act"], "eps": v["layer_norm_eps"],
     }, prefix=TOWER).component  # fmt: skip
@@ -114,11 +116,12 @@ def _spliced(model: Any, ids_BL: Any, patches_BND: Any, loc_embeds: Any, marks: 
 def sam_prompt(pack: Any) -> dict[str, Any]:
     """Prompt tokens from hidden states by `adapters/mlp`, boxes after them, one picture a prompt."""
     c, given = pack.config, pack.inputs
+    outputs, hidden = pack.file.read("weights", "seg_prompt_mlp.2.weight").shape
     mlp = pack.component("adapters/mlp", {
-        "inputs": c["hidden"], "outputs": 4 * c["prompt_dim"], "hidden": c["hidden"], "act": "relu",
+        "inputs": c["hidden"], "outputs": outputs, "hidden": hidden, "act": "relu",
     }, prefix="seg_prompt_mlp.").component  # fmt: skip
     sam = pack.component("grounding/sam", _sam_options(pack), prefix=SAM).component
-    prompts = mlp.layers(given["at_hidden"]).unflatten(-1, (4, c["prompt_dim"]))
+    prompts = mlp.layers(given["at_hidden"]).unflatten(-1, (-1, c["prompt_dim"]))
     maps = sam.embedding(given["images_sam"])
     boxes = sam.box_tokens(given["boxes_pixels"])
     cut = [sam.logits(maps[i : i + 1], torch.cat([prompts[i], boxes[i]])[None]) for i in range(c["n"])]
@@ -143,6 +146,7 @@ def _sam_options(pack: Any) -> dict[str, Any]:
         "mlp": rows("image_encoder.blocks.0.mlp.lin1.weight"), "decoder_heads": c["dec_heads"],
         "decoder_layers": len(layers), "mask_channels": rows("prompt_encoder.mask_downscaling.3.weight"),
         "decoder_mlp": rows("mask_decoder.transformer.layers.0.mlp.lin1.weight"),
+        "iou_width": rows("mask_decoder.iou_prediction_head.layers.0.weight"),
     }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ class SamConfig(Config):
     decoder_layers: int = option(2, low=1, doc="blocks of the mask decoder")
     decoder_heads: int = option(8, low=1, doc="its heads")
     decoder_mlp: int = option(2048, low=1, doc="its feed-forward width")
+    iou_width: int | None = option(None, low=1, doc="hidden width of its IoU head (that of the prompts)")
     tokens: int = option(4, low=1, doc="prompt tokens that a language model gives for a mask (NExT-Chat)")
     fit: str = option(
         "corner", choices=("corner", "center"), doc="where the picture lies in the square: SAM, NExT-Chat"

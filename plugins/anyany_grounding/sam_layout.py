@@ -95,6 +95,6 @@ def _options(config: Any) -> dict[str, dict[str, Any]]:
         },
         "mask_decoder_config": {
             "hidden_size": width, "mlp_dim": config.decoder_mlp, "num_hidden_layers": config.decoder_layers,
-            "num_attention_heads": config.decoder_heads, "iou_head_hidden_dim": width,
+            "num_attention_heads": config.decoder_heads, "iou_head_hidden_dim": config.iou_width or width,
         },
     }  # fmt: skip

@@ -56,6 +56,7 @@ def encoder(pack: Any) -> dict[str, Any]:
     model = pack.module(AuroraEncoder(
         _names(c), patch=e["patch_size"], width=e["embed_dim"], levels=e["latent_levels"], heads=e["num_heads"],
         head=e["head_dim"], depth=e["depth"], ratio=e["mlp_ratio"], history=e["max_history_size"],
+        eps=e.get("perceiver_ln_eps", 1e-5), norm=e.get("stabilise_level_agg", False),
     ))  # fmt: skip
     static = {n: x.expand(*c["shape"][:2], *x.shape) for n, x in _group(pack, "static").items()}
     fields = Fields(
@@ -71,7 +72,7 @@ def decoder(pack: Any) -> dict[str, Any]:
     c, d = pack.config, pack.config["dec"]
     model = pack.module(AuroraDecoder(
         _names(c), patch=d["patch_size"], width=d["embed_dim"], heads=d["num_heads"], head=d["head_dim"],
-        depth=d["depth"], ratio=d["mlp_ratio"],
+        depth=d["depth"], ratio=d["mlp_ratio"], eps=d.get("perceiver_ln_eps", 1e-5),
     ))  # fmt: skip
     ground, air = model(pack.inputs["x"], tuple(c["patch_res"]), c["surf_vars"], c["atmos_vars"], c["levels"])
     return {**{f"surf_{n}": x for n, x in ground.items()}, **{f"atmos_{n}": x for n, x in air.items()}}
