@@ -7,6 +7,7 @@ D model width, V vocabulary. Source: DESIGN section 6.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +77,15 @@ class Decoder:
         self.model = model
         self.kind = cache_kind(model.config)
 
+    def check_cache(self) -> None:
+        """Raises ValueError where the model has no place for the cache: it would see each token alone."""
+        forward = getattr(self.model, "forward", None)
+        name = "cache_params" if self.kind == "state" else "past_key_values"
+        if forward is not None and name not in inspect.signature(forward).parameters:
+            raise ValueError(
+                f"{self.model.config.model_type} keeps what it read in a way unknown here; take llama or mamba"
+            )
+
     def check_runs(self) -> None:
         """Raises ValueError where the model cannot see runs of its prompt whole (`together`)."""
         if self.kind != "static" or _windowed(self.model.config):
@@ -94,6 +104,7 @@ class Decoder:
         fit, and for runs in a model that cannot see them whole."""
         if any(p.shape[0] == 0 for p in prompts):
             raise ValueError("an empty prompt: there is nothing to continue")
+        self.check_cache()
         if together and any(together) and (self.kind != "static" or _windowed(self.model.config)):
             raise ValueError(
                 f"{self.model.config.model_type} cannot see runs whole; take llama or another plain decoder"
@@ -296,7 +307,7 @@ def left_pad(prompts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
 
 
 STATIC = {"llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "mistral", "phi", "phi3", "gpt2", "gpt_neox"}
-STATE = {"mamba"}
+STATE = {"mamba", "mamba2", "falcon_mamba"}
 
 
 def cache_kind(config: Any) -> str:

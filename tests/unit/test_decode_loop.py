@@ -22,7 +22,7 @@ from anyany.engine.decode import cache_kind, left_pad
 VOCAB, WIDTH, STOP, NEW = 97, 32, 2, 20
 STOPS = list(range(STOP, VOCAB, 8))
 STATIC = ["llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "mistral", "phi", "phi3", "gpt2", "gpt_neox"]
-OTHERS = ["mamba", "opt", "stablelm", "olmo", "falcon", "starcoder2", "granite", "cohere"]
+OTHERS = ["mamba", "mamba2", "falcon_mamba", "opt", "stablelm", "olmo", "falcon", "starcoder2", "granite", "cohere"]
 NAMES = {
     "gpt2": {"n_embd": WIDTH, "n_layer": 2, "n_head": 4, "n_positions": 256},
     "qwen3": {"head_dim": 8},
@@ -30,6 +30,7 @@ NAMES = {
     "gemma2": {"head_dim": 8, "sliding_window": 8},
     "gemma3_text": {"head_dim": 8, "sliding_window": 8},
     "mistral": {"sliding_window": 8},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 2},
 }
 
 
@@ -147,6 +148,13 @@ def test_each_row_keeps_its_own_limit(llama: nn.Module) -> None:
 def test_an_empty_prompt_is_refused(llama: nn.Module) -> None:
     with pytest.raises(ValueError, match="empty prompt"):
         Decoder(llama).run([torch.zeros(0, WIDTH)], limits(1), sampler([0]))
+
+
+def test_a_model_that_would_forget_its_prompt_is_refused() -> None:
+    """RWKV keeps a state under a name of its own; handed another, it drops it and reads each token alone."""
+    model = tiny("rwkv")
+    with pytest.raises(ValueError, match="rwkv keeps what it read in a way unknown here"):
+        Decoder(model).run(ragged_prompts(model), limits(4), sampler([0, 1, 2, 3]))
 
 
 def test_watch_sees_every_token_once_in_order(llama: nn.Module) -> None:
