@@ -89,20 +89,21 @@ def _together(ctx: Context, rows: Sequence[int], wishes: Sequence[Wish], ask: As
         return ctx.noise.normal(keys, shape, where, step, ctx.device)
 
     schedule = schedule_of(wishes[0].steps)
-    guide = _Guide(wishes, ctx.device, schedule.guided)
+    guide = _Guide(wishes, ctx.device, schedule)
     walk = _Walk(schedule, wishes, noise, ctx.device)
     x_BX, folded = walk.begin(), walk.folded
     drawn = DrawnNoise(noise)
-    for index in range(walk.first, len(walk.times)):
+    for index in range(walk.first, walk.steps):
         ctx.check()
         if folded is None:
             with drawn:
                 x_BX = walk.own_step(index, x_BX, guide, ask)
         else:
             scale = folded.seen[index]
-            found = guide(ask, x_BX if scale == 1 else x_BX * scale, walk.times[index])
+            found = guide(ask, x_BX if scale == 1 else x_BX * scale, index)
             x_BX = folded.step(index, x_BX, found, walk.draw(index))
-        x_BX = walk.masked(index, x_BX)
+        if walk.mask_BX is not None:
+            x_BX = walk.masked(index, x_BX)
     return x_BX
 
 
@@ -112,14 +113,16 @@ class _Walk:
     def __init__(self, schedule: Schedule, wishes: Sequence[Wish], noise: NoiseOf, device: torch.device) -> None:
         self.schedule, self.scheduler, self.noise = schedule, schedule.scheduler, noise
         self.shape, strength = wishes[0].shape, wishes[0].strength
-        self.times = self.scheduler.timesteps.to(device)
+        self.steps = len(self.scheduler.timesteps)
         starts, masks = [w.start for w in wishes if w.start is not None], [w.mask for w in wishes if w.mask is not None]
         self.start_BX = torch.stack(starts).float() if starts else None
         self.mask_BX = torch.stack(masks).float() if masks else None
-        self.first = 0 if self.start_BX is None else len(self.times) - int(len(self.times) * strength)
+        self.first = 0 if self.start_BX is None else self.steps - int(self.steps * strength)
         self.anew = self.start_BX is None or (self.mask_BX is not None and strength == 1)
         self.drawn = 0
         self.folded = _with_prediction(fold(self.scheduler, schedule.options), schedule)
+        if self.mask_BX is not None and self.start_BX is None:
+            raise ValueError("a mask says where a start may change; there is no start")
         if self.start_BX is not None:
             self.clean, self.noisy = marks(self.scheduler)
 
@@ -135,7 +138,7 @@ class _Walk:
     def _marked(self, index: int) -> torch.Tensor:
         """The start as noisy as a sample is before step `index`."""
         assert self.start_BX is not None
-        if index == len(self.times):
+        if index == self.steps:
             return self.start_BX
         return torch.add(self.start_BX * self.clean[index], self.first_noise, alpha=self.noisy[index])
 
@@ -149,7 +152,7 @@ class _Walk:
         """A step by the scheduler itself."""
         scheduler, t = self.scheduler, self.scheduler.timesteps[index]
         seen = scheduler.scale_model_input(x_BX, t) if hasattr(scheduler, "scale_model_input") else x_BX
-        found = guide(ask, seen, self.times[index])
+        found = guide(ask, seen, index)
         if self.schedule.prediction == "sample":
             found = (x_BX - found) / scheduler.sigmas[index].clamp(min=self.schedule.sigma_min)
         moved: torch.Tensor = scheduler.step(found, t, x_BX, return_dict=False, **self.schedule.options)[0]
@@ -157,8 +160,7 @@ class _Walk:
 
     def masked(self, index: int, x_BX: torch.Tensor) -> torch.Tensor:
         """Outside the mask, the start as noisy as the next step expects it."""
-        if self.mask_BX is None or self.start_BX is None:
-            return x_BX
+        assert self.mask_BX is not None
         return torch.lerp(self._marked(index + 1), x_BX, self.mask_BX.expand_as(x_BX))
 
 
@@ -179,27 +181,30 @@ class _Guide:
     Where cond and null differ in length they go one after the other.
     """
 
-    def __init__(self, wishes: Sequence[Wish], device: torch.device, channels: int | None) -> None:
-        self.channels = channels
+    def __init__(self, wishes: Sequence[Wish], device: torch.device, schedule: Schedule) -> None:
+        self.rows, self.channels = len(wishes), schedule.guided
         self.conds = tuple(map(torch.stack, zip(*(w.conds for w in wishes))))
         nulls = [w.nulls for w in wishes if w.nulls is not None]
         self.nulls = tuple(map(torch.stack, zip(*nulls))) if nulls else None
-        self.scale_B = torch.tensor([w.guidance for w in wishes], device=device, dtype=torch.float32)
-        self.scale: torch.Tensor | None = None
         fit = self.nulls is not None and all(c.shape == n.shape for c, n in zip(self.conds, self.nulls))
         self.both = tuple(torch.cat(pair) for pair in zip(self.conds, self.nulls or ())) if fit else None
+        scale_B = torch.tensor([w.guidance for w in wishes], device=device, dtype=torch.float32)
+        self.scale = scale_B.view(-1, *(1,) * len(wishes[0].shape))
+        times_S1 = schedule.scheduler.timesteps.to(device)[:, None]
+        self.times = times_S1.expand(-1, self.rows * (2 if fit else 1)).unbind(0)
 
-    def __call__(self, ask: Ask, x_BX: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        rows = len(x_BX)
-        if self.nulls is None:
-            return ask(x_BX, t.expand(rows), *self.conds).float()
-        if self.scale is None:
-            self.scale = self.scale_B.view(-1, *[1] * (x_BX.dim() - 1))
+    def __call__(self, ask: Ask, x_BX: torch.Tensor, index: int) -> torch.Tensor:
+        t = self.times[index]
         if self.both is not None:
-            found = ask(torch.cat((x_BX, x_BX)), t.expand(2 * rows), *self.both).float()
-            return torch.lerp(found[rows:], found[:rows], self.scale)
-        with_cond, without = (
-            ask(x_BX, t.expand(rows), *self.conds).float(),
-            ask(x_BX, t.expand(rows), *self.nulls).float(),
-        )
-        return torch.lerp(without, with_cond, self.scale)
+            found = ask(torch.cat((x_BX, x_BX)), t, *self.both).float()
+            return self._mixed(found[: self.rows], found[self.rows :])
+        with_cond = ask(x_BX, t, *self.conds).float()
+        if self.nulls is None:
+            return with_cond
+        return self._mixed(with_cond, ask(x_BX, t, *self.nulls).float())
+
+    def _mixed(self, with_cond: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
+        if self.channels is None:
+            return torch.lerp(without, with_cond, self.scale)
+        guided = torch.lerp(without[:, : self.channels], with_cond[:, : self.channels], self.scale)
+        return torch.cat([guided, with_cond[:, self.channels :]], 1)

@@ -32,7 +32,8 @@ class Folded:
 
     def step(self, index: int, x: torch.Tensor, found: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
         """The next x; `x` itself is left alone. noise: None where the step draws none."""
-        moved = torch.mul(x, self.keep[index]).add_(found, alpha=self.take[index])
+        keep, take = self.keep[index], self.take[index]
+        moved = torch.add(x, found, alpha=take) if keep == 1 else torch.mul(x, keep).add_(found, alpha=take)
         return moved if noise is None else moved.add_(noise, alpha=self.width[index])
 
 
@@ -62,7 +63,8 @@ def fold(scheduler: Any, options: Mapping[str, Any] | None = None) -> Folded | N
     sigmas = getattr(scheduler, "sigmas", None)
     key = (
         type(scheduler), repr(sorted(dict(scheduler.config).items(), key=str)), repr(sorted((options or {}).items())),
-        tuple(scheduler.timesteps.tolist()), tuple(sigmas.tolist()) if isinstance(sigmas, torch.Tensor) else (),
+        scheduler.timesteps.cpu().numpy().tobytes(),
+        sigmas.cpu().numpy().tobytes() if isinstance(sigmas, torch.Tensor) else b"",
     )  # fmt: skip
     if key not in _KNOWN:
         if len(_KNOWN) >= 64:
