@@ -30,7 +30,7 @@ class WhisperEncoderConfig(Config):
     layers: int = option(12, low=1, doc="blocks")
     heads: int = option(12, low=1, doc="attention heads a block")
     mlp: int | None = option(None, low=1, doc="feed-forward width (4 x width)")
-    positions: int = option(1500, low=10, doc="positions of a window, 50 a second")
+    positions: int = option(1500, low=1, doc="positions of a window, 50 a second")
     trim: bool = option(True, doc="leave out the positions of the last window's padding")
 
 

@@ -158,8 +158,10 @@ class TtsConfig(Config):
 
 
 def tts_calls(config: Any, facts: Any) -> dict[str, Call]:
+    rate = facts.known("rate") or config.rate
+    sound = Port("audio?", rate=rate, channels=1, doc="the sound; absent where no letter of the text is known")
     takes = {"text": Port("text", doc="what is said")}
-    return {"speak": Call(takes=takes, gives=_mono(facts.known("rate") or config.rate), batching=Batching(max_rows=16))}
+    return {"speak": Call(takes=takes, gives={"audio": sound}, batching=Batching(max_rows=16))}
 
 
 TTS = card(

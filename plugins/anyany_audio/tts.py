@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from anyany.api.torch import Audio, Build, Component, Context, Part, Rows, load_network, network_of
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 '"
-"""What a model without a checkpoint reads; number 0 is the blank."""
+SIGNS = 38
+"""What a model without a checkpoint tells apart: any character is one of so many; number 0 is the blank."""
 
 
 class RowNoise(TorchFunctionMode):
@@ -57,20 +57,28 @@ class Tts(Component):
         self.model = load_network(self.part, stores, build)
 
     def speak(self, ctx: Context, text: Rows) -> dict[str, Rows]:
-        """text: B strings. audio: B sounds, mono. Raises ValueError for a text without a letter that is known."""
+        """text: B strings. audio: a sound each, mono, absent where no letter of the text is known.
+
+        Raises ValueError for a text that is too long, or in letters that the checkpoint was not made for.
+        """
         speeds = ctx.option("speed", self.config.speed)
         speakers = ctx.option("speaker", self.config.speaker)
         noises = ctx.option("noise", self.config.noise)
-        made = []
+        made: list[Audio | None] = []
         for row, one in enumerate(text):
             ctx.check()
-            ids_1L = torch.tensor([self._ids(one)], device=ctx.device)
+            ids = self._ids(one)
+            if not one.strip() or not any(ids):
+                ctx.note(row, "nothing to say")
+                made.append(None)
+                continue
+            ids_1L = torch.tensor([ids], device=ctx.device)
             self.model.noise_scale = self.model.config.noise_scale if noises[row] is None else noises[row]
             speaker = self._speaker(speakers[row])
             with RowNoise(ctx, row):
                 spoken = self.model(ids_1L, speaker_id=speaker, speaking_rate=float(speeds[row]))
             made.append(Audio(spoken.waveform.float().cpu().clamp(-1, 1), self.rate))
-        return {"audio": ctx.rows(made)}
+        return {"audio": ctx.maybe(made)}
 
     def _speaker(self, number: int | None) -> int | None:
         count = int(self.model.config.num_speakers)
@@ -83,15 +91,11 @@ class Tts(Component):
         if len(text) > longest:
             raise ValueError(f"the text is {len(text)} characters long; at most {longest} are spoken at once")
         if self.build.assets.path("config.json") is None:
-            kept = [LETTERS.index(c) % (self.model.config.vocab_size - 1) + 1 for c in text.lower() if c in LETTERS]
-            ids = [0, *(i for k in kept for i in (k, 0))]
-        else:
-            tokenizer = self._own_tokenizer()
-            if tokenizer.is_uroman and not text.isascii():
-                raise ValueError("this checkpoint reads Latin letters only: write the text in them (uroman does)")
-            ids = tokenizer(text).input_ids
-        if not text.strip() or not any(ids):
-            raise ValueError(f"there is nothing to say: no letter of {text[:40]!r} is known")
+            return [0, *(i for c in text for i in (1 + ord(c) % (SIGNS - 1), 0))]
+        tokenizer = self._own_tokenizer()
+        if tokenizer.is_uroman and not text.isascii():
+            raise ValueError("this checkpoint reads Latin letters only: write the text in them (uroman does)")
+        ids: list[int] = tokenizer(text).input_ids
         return ids
 
     def _own_tokenizer(self) -> Any:
@@ -111,7 +115,7 @@ def _small(config: Any) -> dict[str, Any]:
     """The config of a model without a checkpoint; the defaults of transformers are those of MMS-TTS."""
     width = config.width
     return {
-        "sampling_rate": config.rate, "vocab_size": len(LETTERS) + 1, "hidden_size": width, "flow_size": width,
+        "sampling_rate": config.rate, "vocab_size": SIGNS, "hidden_size": width, "flow_size": width,
         "num_hidden_layers": config.layers, "num_attention_heads": 2, "ffn_dim": 4 * width,
         "upsample_initial_channel": config.channels, "upsample_rates": list(config.upsample),
         "upsample_kernel_sizes": [2 * u + u % 2 for u in config.upsample],
