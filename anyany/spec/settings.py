@@ -97,6 +97,8 @@ def source_of(check: Check, state: NodeState, key: str, option: str | None = Non
     profile = check.spec.profiles.get(check.profile) if check.profile else None
     if profile is not None:
         layers += [profile.targets[t] for t in (EVERY, state.name) if t in profile.targets]
+    if option is not None:  # a layer that names the option goes before one whose preset may hold it
+        layers.sort(key=lambda layer: option in (layer.options or {}))
     for layer in reversed(layers):
         mark = layer.mark_of(key, option)
         if mark is not None and (

@@ -52,6 +52,28 @@ def test_a_mini_profile_runs_on_real_files(name: str, tmp_path: Path) -> None:
     assert outputs and all(value is not None for value in outputs.values())
 
 
+@pytest.mark.parametrize("other", ["adapters/resampler", "adapters/mlp", "adapters/linear"])
+def test_the_queries_of_blip2_exchange_by_one_line(other: str, tmp_path: Path) -> None:
+    lines = (ROOT / "pipelines/blip2.yaml").read_text("utf-8").splitlines()
+    (at,) = [i for i, line in enumerate(lines) if "adapters/qformer" in line]
+    lines[at] = f'  see: {{use: {other}, weights: "random:1", in: look}}'
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("\n".join(lines), "utf-8")
+    found = check_file(str(spec))
+    assert found.graph is not None and not found.problems
+    assert pipeline.load(str(spec), profile="mini")(photo=str(PICTURE))["text"] is not None
+
+
+def test_an_option_of_the_component_before_is_told_where_it_stands(tmp_path: Path) -> None:
+    """The mini profile's preset may hold an option, but does not name this one."""
+    text = (ROOT / "pipelines/blip2.yaml").read_text("utf-8").replace("adapters/qformer", "adapters/mlp")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(text, "utf-8")
+    wrong = [p for p in check_file(str(spec)).problems if p.code == "E105"]
+    line = 1 + text[: text.index("layout:")].count("\n")
+    assert wrong and {p.mark.line for p in wrong if p.mark} == {line}
+
+
 def test_the_two_ways_of_nvlm_differ_in_one_node() -> None:
     lines = [(ROOT / f"pipelines/nvlm-{k}.yaml").read_text().splitlines() for k in "dx"]
     differing = [(a, b) for a, b in zip(*lines) if a != b and not a.startswith(("#", "name:", "about:"))]
