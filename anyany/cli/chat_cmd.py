@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--in", dest="inputs", metavar="NAME=VALUE", action="append", default=[], help="another input, in every turn")
     add("--system", metavar="TEXT", default="", help="what the model is told before the first turn")
     add("--out", metavar="DIR", help="where media and the transcript land (out/NAME OF THE SPEC)")
+    add("--sound", choices=("wav", "flac"), default="wav", help="how sounds are written (wav)")
     add("--profile", metavar="P", help="a profile of the spec")
     add("--set", dest="sets", metavar="PATH=VALUE", action="append", default=[], help="change a value of the spec")
     add("--want", metavar="OUTPUT[.KIND]", action="append", default=[], help="make only this output")
@@ -80,7 +81,7 @@ class Talk:
 
         self.args, self.chat = args, pipe.chat(args.system, **fixed)
         self.folder = os.path.abspath(args.out or os.path.join("out", pipe.graph.name))
-        self.writer = Writer(self.folder, pipe.plan.outputs)
+        self.writer = Writer(self.folder, pipe.plan.outputs, args.sound.upper())
         self.person = sys.stdin.isatty()
         self.out: TextIO = sys.stdout
         self.protocol = None if args.json else protocol_of(args.inline)

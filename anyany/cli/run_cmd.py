@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--items", metavar="FILE.jsonl", help='many items, a JSON object a line: {"id", INPUT: value, "with": {}}')
     add("--want", metavar="OUTPUT[.KIND]", action="append", default=[], help="make only this output")
     add("--out", metavar="DIR", help="where outputs land (out/NAME OF THE SPEC)")
+    add("--sound", choices=("wav", "flac"), default="wav", help="how sounds are written (wav)")
     add("--profile", metavar="P", help="a profile of the spec")
     add("--set", dest="sets", metavar="PATH=VALUE", action="append", default=[], help="change a value of the spec")
     add("--seed", type=int, default=0, metavar="N", help="seed of all noise (0)")
@@ -97,7 +98,7 @@ class Run:
         self.args, self.pipe, self.alone, self.total = args, pipe, alone, total
         self.folder = os.path.abspath(args.out or os.path.join("out", pipe.graph.name))
         self.recorder: Recorder = Recorder(trace=bool(args.trace))
-        self.writer = Writer(self.folder, pipe.plan.outputs)
+        self.writer = Writer(self.folder, pipe.plan.outputs, args.sound.upper())
         self.page = Page(pipe.plan)
         self.counts = {"ok": 0, "failed": 0}
         self.stopped = threading.Event()

@@ -25,13 +25,13 @@ _SUFFIX = {"PNG": ".png", "JPEG": ".jpg", "WebP": ".webp", "GIF": ".gif", "BMP":
 def save(kind: str, value: Any, stem: str | os.PathLike[str], *, audio: str = "WAV") -> str:
     """Write a value beside `stem` (a path without suffix) and return the path of the file.
 
-    audio: "WAV" or "FLAC", both 16-bit. A message also gets STEM.html and its media as STEM-0.png,
-    STEM-1.wav...
+    audio: "WAV" or "FLAC", both 16-bit, also of sounds in a message. A message also gets STEM.html and its
+    media as STEM-0.png, STEM-1.wav...
     Raises MediaError where the value is not of its kind or the disk refuses.
     """
     base = os.fspath(stem)
     if kind == "message":
-        return _save_message(Message.of(value), base)
+        return _save_message(Message.of(value), base, audio)
     if kind == "flow":
         from anyany.media.flow import save_flow
 
@@ -165,14 +165,14 @@ def to_plain(value: Any) -> Any:
 
 
 # messages ---------------------------------------------------------------------------------------------
-def _save_message(message: Message, base: str) -> str:
+def _save_message(message: Message, base: str, audio: str) -> str:
     """Media first, then the page, then the JSON: a reader who sees the JSON finds everything it names."""
     from anyany.media.previews import message_page
 
     names: dict[int, str] = {}
     for index, part in enumerate(message.parts):
         if isinstance(part, Media) or (isinstance(part, Region) and part.kind == "mask"):
-            names[index] = os.path.basename(_save_part(part, f"{base}-{len(names)}"))
+            names[index] = os.path.basename(_save_part(part, f"{base}-{len(names)}", audio))
     shown = _draw_regions(message, base)
     title = os.path.basename(base)
     with atomic(base + ".html") as temporary, open(temporary, "w", encoding="utf-8") as page:
@@ -201,10 +201,10 @@ def _write_parts(parts: list[Any], path: str) -> None:
         file.write("[\n " + ",\n ".join(lines) + "\n]\n")
 
 
-def _save_part(part: Media | Region, base: str) -> str:
+def _save_part(part: Media | Region, base: str, audio: str) -> str:
     """A medium that came from a file is copied as it is; others are written."""
     if part.path is None or not os.path.isfile(part.path):
-        return save(part.kind, part.value, base)
+        return save(part.kind, part.value, base, audio=audio)
     from anyany.media.sniffing import sniff
 
     path = base + _SUFFIX.get(sniff(part.path).format, os.path.splitext(part.path)[1])

@@ -53,6 +53,8 @@ def _files(name: str, a: str, b: str) -> list[str]:
                 return []
     except OSError as error:
         return [f"{name}: {error.filename} cannot be read any more ({error.strerror})"]
+    if a.endswith((".wav", ".flac")):
+        return _sounds(name, a, b)
     if not a.endswith(".png"):
         return [f"{name}: {a} and {b} differ"]
     from anyany import media
@@ -62,6 +64,19 @@ def _files(name: str, a: str, b: str) -> list[str]:
         return [f"{name}: a picture of {tuple(before.shape)} became one of {tuple(after.shape)}"]
     worst = int((before.int() - after.int()).abs().max())
     return [] if worst <= LEVELS else [f"{name}: pixels differ by up to {worst} of 255"]
+
+
+def _sounds(name: str, a: str, b: str) -> list[str]:
+    """Samples within one of the 16-bit steps that files hold, whatever the format."""
+    from anyany import media
+
+    before, after = media.load("audio", a), media.load("audio", b)
+    if (before.rate, before.samples.shape) != (after.rate, after.samples.shape):
+        return [
+            f"{name}: a sound of {before.seconds:g} s became one of {after.seconds:g} s, or changed rate or channels"
+        ]
+    worst = float((before.samples - after.samples).abs().max()) * 32768
+    return [] if worst < LEVELS + 0.5 else [f"{name}: samples differ by up to {worst:.0f} of 32768"]
 
 
 def _short(value: Any) -> str:

@@ -32,10 +32,10 @@ def folder_name(item: str) -> str:
 
 
 class Writer:
-    """Writes results below `folder` and tells each as the object that `--json` prints."""
+    """Writes results below `folder` and tells each as the object that `--json` prints. audio: "WAV" or "FLAC"."""
 
-    def __init__(self, folder: str, wanted: Mapping[str, Wanted]) -> None:
-        self.folder, self.wanted = os.path.abspath(folder), wanted
+    def __init__(self, folder: str, wanted: Mapping[str, Wanted], audio: str = "WAV") -> None:
+        self.folder, self.wanted, self.audio = os.path.abspath(folder), wanted, audio
 
     def write(self, result: Result) -> dict[str, Any]:
         """{"item", "status", "outputs", "error", "seconds"}, and "notes" where there are any; a result that cannot be
@@ -82,7 +82,8 @@ class Writer:
 
         kind = wanted.kind_of(value)
         own = plugin_function(kind, "save")
-        path = os.path.abspath(media.save(kind, value, stem) if own is None else own(value, stem))
+        saved = media.save(kind, value, stem, audio=self.audio) if own is None else own(value, stem)
+        path = os.path.abspath(saved)
         if kind == "text":
             return {"kind": kind, "text": value}
         if kind == "message":

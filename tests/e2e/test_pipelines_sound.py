@@ -34,6 +34,14 @@ def test_a_film_is_written_at_its_rate_and_read_back(tmp_path: Path) -> None:
     assert film.fps == pytest.approx(5) and film.frames.shape == (4, 3, 16, 16)
 
 
+def test_sounds_are_written_as_flac_where_that_is_asked_for(tmp_path: Path) -> None:
+    code = main(["run", "pipelines/text-to-audio.yaml", "--profile", "mini", "--in", "caption=rain", "--want", "audio",
+                 "--sound", "flac", "--out", str(tmp_path)])  # fmt: skip
+    assert code == 0 and media.sniff(tmp_path / "0/audio.flac").format == "FLAC"
+    assert media.load("audio", tmp_path / "0/audio.flac").samples.shape == (1, 2560)
+    assert main(["replay", str(tmp_path)]) == 0  # as WAV: the same samples
+
+
 def test_a_sound_and_its_spectrogram_by_another_vocoder_are_written_and_read_back(tmp_path: Path) -> None:
     code = main(["run", "pipelines/text-to-audio.yaml", "--profile", "mini", "--in", "caption=rain",
                  "--out", str(tmp_path)])  # fmt: skip
