@@ -136,7 +136,9 @@ class Transfusion(Component):
             else:
                 self._add_picture(line, latents[piece[1]])
         if not line.length:
-            raise ValueError("the prompt is empty; give it some text")
+            if not self.stops:
+                raise ValueError("the prompt is empty; give it some text")
+            line.add(self.words(self.stops[:1]))
         return line
 
     def _prompts(self, ctx: Context, message: Rows, image: Rows | None) -> list[Line]:
@@ -177,7 +179,7 @@ class Transfusion(Component):
         for line, left, script, limit in zip(lines, room, produce, most):
             strange = [k for k in script or () if k != "image"]
             if strange:
-                raise ValueError(f"{ctx.node} produces text and image, not {strange[0]}")
+                raise ValueError(f"it produces text and image, not {strange[0]}")
             wanted = line.length + len(script or ()) * (self.count + 2)
             if wanted > self.context or len(script or ()) > left:
                 raise ValueError(f"to produce {len(script)} pictures takes {wanted} positions of {self.context} and "

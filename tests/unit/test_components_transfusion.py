@@ -131,6 +131,31 @@ def test_where_no_picture_fits_the_text_goes_on_without_one() -> None:
     assert [p for p in full["reply"].list()[0].parts if isinstance(p, Place)] == [Place("image", 0), Place("image", 1)]
 
 
+class Urge(torch.nn.Module):
+    """An output layer that wants some tokens all the time."""
+
+    def __init__(self, inner: torch.nn.Module, bias_V: torch.Tensor) -> None:
+        super().__init__()
+        self.inner, self.bias_V = inner, bias_V
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.inner(hidden) + self.bias_V
+        return found
+
+
+@pytest.mark.parametrize("wanted", ["begin", "end", "both"])
+def test_a_model_that_wants_marks_all_the_time_writes_whole_pictures_alone(wanted: str) -> None:
+    """Beginnings until no picture fits, and never an end of its own."""
+    made = model(context=40, max_new_tokens=30, steps=1)
+    bias_V = torch.zeros(made.model.config.vocab_size)
+    bias_V[[t for n, t in (("begin", made.begin), ("end", made.end)) if wanted in (n, "both")]] = 1e6
+    made.model.set_output_embeddings(Urge(made.model.get_output_embeddings(), bias_V))
+    out = said(made, [Message(("hello",)), Message(("a longer beginning",))], [{}, {"most": {"image": 1}}])
+    counts = [len(list(g)) for g in out["image"].groups()]
+    assert counts == ([0, 0] if wanted == "end" else [5, 1])  # 5 of 6 positions each fit behind the first prompt's 5
+    assert [len(m.unfilled()) for m in out["reply"].list()] == counts
+
+
 @pytest.mark.parametrize(("ports", "message", "told"), [
     ({}, Message(("a", PICTURE)), "holds image 1, but port `image` has none"),
     ({"image": Rows([torch.zeros(3, 3, 4)], counts=[1])}, Message(("a", PICTURE)), r"multiples of 2, not \[3, 3, 4\]"),
