@@ -54,7 +54,7 @@ def read(config: Any, build: Build) -> Plan:
 
 
 def _from_folder(build: Build) -> Plan:
-    """A pipeline of AudioLDM's, MusicLDM's or AudioLDM2's, as diffusers saves it."""
+    """A pipeline of AudioLDM's or AudioLDM2's, as diffusers saves it."""
     parts = pipeline_parts(build.assets, ("unet", "vae", "vocoder", *TEXT_PARTS))
     if "unet" not in parts:
         raise ValueError("the pipeline has no unet folder; sound is made by AudioLDM's and AudioLDM2's")

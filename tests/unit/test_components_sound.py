@@ -159,6 +159,44 @@ def test_audioldm2s_folder_sounds_as_its_pipeline(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.cat([s.samples for s in found]), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_audioldm2s_captions_become_what_its_pipeline_makes_of_them(tmp_path: Path) -> None:
+    import diffusers
+    import transformers
+
+    torch.manual_seed(0)
+    text = {**BERTISH, "projection_dim": 8}
+    audio = {"num_mel_bins": 64, "spec_size": 64, "depths": [1, 1], "num_attention_heads": [1, 1], "window_size": 4,
+             "patch_embeds_hidden_size": 8, "hidden_size": 16, "projection_dim": 8}  # fmt: skip
+    clap = transformers.ClapModel(transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=8))
+    t5 = transformers.T5EncoderModel(transformers.T5Config(d_model=10, d_kv=4, d_ff=16, num_layers=1, num_heads=2,
+                                                           vocab_size=30))  # fmt: skip
+    gpt = transformers.GPT2Model(transformers.GPT2Config(n_embd=6, n_layer=1, n_head=2, vocab_size=30))
+    join = diffusers.AudioLDM2ProjectionModel(text_encoder_dim=8, text_encoder_1_dim=10, langauge_model_dim=6)
+    unet = diffusers.AudioLDM2UNet2DConditionModel(**SMALL_UNET, cross_attention_dim=((None, 6, 10),) * 2)
+    parts = {"text_encoder": clap, "text_encoder_2": t5, "language_model": gpt, "projection_model": join, "unet": unet}
+    for name, part in parts.items():
+        part.eval().save_pretrained(tmp_path / name)
+    (tmp_path / "model_index.json").write_text("{}")
+    component = loaded(AudioDiffusion, AudioDiffusionConfig(mels=8), tmp_path)
+    ids = {"tokenizer": torch.tensor([[5, 6, 7]]), "tokenizer_2": torch.tensor([[8, 9, 10, 11]])}
+    component.prompts._ids = lambda name, caption, device: {"input_ids": ids[name]}
+    found = called(component, "embed", ["a"], text=["a dog"])
+    with torch.no_grad():
+        vector = clap.get_text_features(input_ids=ids["tokenizer"])
+        words = t5(input_ids=ids["tokenizer_2"]).last_hidden_state
+        joined = join(hidden_states=getattr(vector, "pooler_output", vector)[:, None], hidden_states_1=words,
+                      attention_mask=torch.ones(1, 1), attention_mask_1=torch.ones(1, 4))  # fmt: skip
+        talker = transformers.GPT2LMHeadModel(gpt.config)  # only it has what diffusers calls to generate
+        talker.transformer = gpt
+        pipe = diffusers.AudioLDM2Pipeline(unet=unet, language_model=talker, projection_model=join, **dict.fromkeys((
+            "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "feature_extractor", "scheduler",
+            "vocoder")))  # fmt: skip
+        made = pipe.generate_language_model(joined.hidden_states, attention_mask=joined.attention_mask)
+    assert found["features"][0].shape == (8, 6)
+    torch.testing.assert_close(found["features"][0], made[0])
+    torch.testing.assert_close(found["words"][0], words[0])
+
+
 @pytest.fixture(scope="module")
 def tiny() -> Any:
     return bench(DIFFUSION, {"preset": "tiny", "cond": 16, "n": 4}).build().component
