@@ -82,7 +82,7 @@ class Rules:
         """Logits with -inf outside legal classes. Inside, what is no number cannot fall below an illegal token."""
         floor = max(FLOOR, torch.finfo(logits_BV.dtype).min)
         sane_BV = torch.nan_to_num(logits_BV, nan=floor, posinf=-floor, neginf=floor)
-        return sane_BV.masked_fill(~legal_BC[:, self.class_V], float("-inf"))
+        return sane_BV.masked_fill(~legal_BC.index_select(1, self.class_V), float("-inf"))
 
     def advance(self, state_B: torch.Tensor, token_B: torch.Tensor) -> torch.Tensor:
         """The states after the chosen tokens."""
@@ -228,6 +228,7 @@ class Gate:
         self.rest_BP = table([[sum(spans[k].shortest for k in s[p:]) for p in range(places)] for s in scripts])
         self.strict_B = torch.tensor([p is not None for p in asks.produce], device=device)
         self.most_BK = table([[m.get(n, whole) for n in names] for m in asks.most])
+        self.timid = any(asks.threshold)
         self.threshold_B = torch.tensor([float(t) for t in asks.threshold], device=device)
         self.first_K = table([s.begin[0] for s in spans])
         self.cost_K = table([s.shortest for s in spans])
@@ -244,8 +245,10 @@ class Gate:
         saved_BC = torch.where(begins_BC & self.strict_B[:, None], self.cost_K[kind_C][None], 0)
         need_BC = rules.need_S[after_BC.clamp_min(0)] + self.rest_BP.gather(1, at_B[:, None]) - saved_BC
         due_B1 = self.script_BP.gather(1, at_B[:, None])
-        likely_BK = torch.log_softmax(torch.nan_to_num(logits_BV.float()), -1)[:, self.first_K].exp()
-        free_BK = (made_BK < self.most_BK) & (likely_BK >= self.threshold_B[:, None])
+        free_BK = made_BK < self.most_BK
+        if self.timid:
+            likely_BK = torch.softmax(torch.nan_to_num(logits_BV.float()), -1)[:, self.first_K]
+            free_BK = free_BK & (likely_BK >= self.threshold_B[:, None])
         may_BC = torch.where(self.strict_B[:, None], self.kind_C[None] == due_B1, free_BK[:, kind_C])
         legal_BC = (after_BC != ILLEGAL) & (need_BC < left_B[:, None]) & (may_BC | ~begins_BC)
         return rules._only(legal_BC, logits_BV)
