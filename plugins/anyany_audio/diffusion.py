@@ -104,8 +104,7 @@ class AudioDiffusion(Component):
         scales = [float(g) for g in ctx.option("guidance", own)]
         found, empty = [], None
         for row, (value, scale) in enumerate(zip(cond, scales)):
-            if plan.way == "labels" and value.shape[0] != 1:
-                raise ValueError(f"{self.build.node} takes one vector, not {value.shape[0]}: pool them first")
+            self._check(value)
             conds: Conds = (value,) if words is None else (value, words[row])
             nulls: Conds | None = None
             if scale != 1 and negative is not None:
@@ -116,6 +115,21 @@ class AudioDiffusion(Component):
             shape = self._shape(self._seconds(ctx)[row])
             found.append(Wish(conds=conds, nulls=nulls, steps=int(steps[row]), guidance=scale, shape=shape))
         return found
+
+    def _check(self, value: torch.Tensor) -> None:
+        width = self._widths()[0]
+        if value.dim() != 2 or value.shape[1] != width or not len(value):
+            raise ValueError(f"{self.build.node} is conditioned on features [N,{width}], not {list(value.shape)}")
+        if self.plan.way == "labels" and len(value) != 1:
+            raise ValueError(f"{self.build.node} takes one vector, not {len(value)}: pool them first")
+
+    def _widths(self) -> list[int]:
+        """The widths attended to: AudioLDM2 has two for each of its blocks, AudioLDM that of its one vector."""
+        sizes = self.unet.config
+        width = sizes.projection_class_embeddings_input_dim if self.plan.way == "labels" else sizes.cross_attention_dim
+        while isinstance(width, (list, tuple)) and isinstance(width[0], (list, tuple)):
+            width = width[0]
+        return [w for w in width if w] if isinstance(width, (list, tuple)) else [int(width)]
 
     # sizes -----------------------------------------------------------------------------------------------------------
     def _seconds(self, ctx: Context) -> list[float]:
@@ -169,19 +183,10 @@ class AudioDiffusion(Component):
             run: Callable[[], Any] = lambda: encoder(input_ids=ids)  # noqa: E731
             run.__doc__ = "a caption of 32 tokens"
             return run
-        sizes, shape = self.unet.config, self._shape(self.config.seconds or 10.24)
-        way = self.plan.way
-        width = sizes.projection_class_embeddings_input_dim if way == "labels" else sizes.cross_attention_dim
-        conds = [torch.empty(1, 1 if way == "labels" else 8, w, device="meta") for w in _widths(width)]
+        shape, n = self._shape(self.config.seconds or 10.24), 1 if self.plan.way == "labels" else 8
+        conds = [torch.empty(1, n, width, device="meta") for width in self._widths()]
         ask, x, t = self._ask(torch.float32), torch.empty(1, *shape, device="meta"), torch.zeros(1, device="meta")
         self.unet.to("meta")
         run = lambda: ask(x, t, *conds)  # noqa: E731
         run.__doc__ = f"one step, {'×'.join(map(str, shape))}"
         return run
-
-
-def _widths(width: Any) -> list[int]:
-    """The widths attended to: AudioLDM2 has two for each of its blocks."""
-    while isinstance(width, (list, tuple)) and isinstance(width[0], (list, tuple)):
-        width = width[0]
-    return [w for w in width if w] if isinstance(width, (list, tuple)) else [int(width)]

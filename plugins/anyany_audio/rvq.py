@@ -122,6 +122,8 @@ class Rvq(Component):
 
     def _unflatten(self, tokens: torch.Tensor) -> torch.Tensor:
         """[N] -> [K,T]"""
+        if tokens.is_floating_point():
+            raise ValueError(f"tokens are whole numbers, not {tokens.dtype}".replace("torch.", ""))
         if tokens.dim() != 1 or not len(tokens) or len(tokens) % self.books:
             raise ValueError(f"{len(tokens)} tokens are no whole frames of {self.books}")
         codes_KT = tokens.reshape(-1, self.books).T - self._starts(tokens)

@@ -58,6 +58,11 @@ class VideoDiffusion(Component):
         own = int(self.network.config.sample_size or 32) * self.plan.factor
         return self.config.height or own, self.config.width or own
 
+    def _width(self) -> int:
+        """Of the conditioning."""
+        settings = self.network.config
+        return int(getattr(settings, "caption_channels", None) or settings.cross_attention_dim)
+
     def _check_size(self) -> None:
         unit = self.plan.factor * int(getattr(self.network.config, "patch_size", None) or 1)
         height, width = self._size()
@@ -84,6 +89,9 @@ class VideoDiffusion(Component):
         shapes = [self._shape(f) for f in ctx.option("frames", self.config.frames)]
         wishes, empty = [], None
         for row, value in enumerate(cond):
+            if value.dim() != 2 or value.shape[1] != self._width() or not len(value):
+                said = list(value.shape)
+                raise ValueError(f"{self.build.node} is conditioned on features [N,{self._width()}], not {said}")
             null = None
             if scales[row] != 1 and negative is not None:
                 null = negative[row]
@@ -144,9 +152,8 @@ class VideoDiffusion(Component):
             run: Callable[[], Any] = lambda: encoder(input_ids=ids)  # noqa: E731
             run.__doc__ = "a caption of 32 tokens"
             return run
-        settings, shape = self.network.config, self._shape(self.config.frames)
-        width = getattr(settings, "caption_channels", None) or settings.cross_attention_dim
-        cond, t_B = torch.empty(1, self.config.n or 77, width, device="meta"), torch.zeros(1, device="meta")
+        shape, t_B = self._shape(self.config.frames), torch.zeros(1, device="meta")
+        cond = torch.empty(1, self.config.n or 77, self._width(), device="meta")
         ask, x_BCTHW = self._ask(torch.float32), torch.empty(1, *shape, device="meta")
         self.network.to("meta")
         run = lambda: ask(x_BCTHW, t_B, cond)  # noqa: E731

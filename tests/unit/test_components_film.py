@@ -164,6 +164,12 @@ def test_sizes_that_cannot_be_are_refused(options: dict[str, Any], words: str) -
         VideoDiffusion(VideoDiffusionConfig(**{**tiny_options, **options}), Build(node="film"))
 
 
+@pytest.mark.parametrize("shape", [(4, 7), (0, 8), (8,)])
+def test_conditioning_of_another_width_is_refused(tiny: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"on features \[N,8\], not"):
+        filmed(tiny, ["a"], [normal(*shape)])
+
+
 def test_a_length_that_the_transformer_did_not_learn_is_refused(tiny: Any) -> None:
     with pytest.raises(ValueError, match="films of 4 frames, not of 7"):
         filmed(tiny, ["a"], normal(1, 4, 8), [{"frames": 7}])

@@ -228,6 +228,8 @@ def test_the_mel_goes_to_another_vocoder(tiny: Any) -> None:
     [
         ({"arch": "audioldm", "cond": 8}, normal(3, 8), "takes one vector, not 3"),
         ({"seconds": 0.01, "cond": 8}, normal(4, 8), "too short"),
+        ({"cond": 8}, normal(4, 9), r"on features \[N,8\], not \[4, 9\]"),
+        ({"cond": 8}, normal(0, 8), r"not \[0, 8\]"),
     ],
 )
 def test_what_it_cannot_make_is_refused(options: dict[str, Any], cond: torch.Tensor, words: str) -> None:
@@ -317,6 +319,7 @@ def test_fewer_books_are_a_coarser_sound_with_the_same_first_codes() -> None:
         (torch.tensor([1, 17, 2]), "no whole frames of 2"),
         (torch.tensor([], dtype=torch.int64), "no whole frames"),
         (torch.tensor([17, 1]), "not in turn"),
+        (torch.tensor([1.0, 17.0]), "whole numbers, not float32"),
         (torch.tensor([1, 40]), "not in turn"),
     ],
 )
