@@ -18,6 +18,7 @@ from anyany.api.torch import Build, Component, Context, Field, Rows, load_strict
 from anyany_perceiver.aurora_ends import AuroraDecoder, AuroraEncoder, Fields
 from anyany_perceiver.aurora_layout import as_named
 from anyany_perceiver.aurora_swin import SwinBackbone
+from anyany_perceiver.fields_levels import Looks
 from anyany_perceiver.fields_statistics import of_levels, of_surface
 
 GROUPS = ("surf", "static", "atmos")
@@ -32,18 +33,16 @@ class Aurora(Component):
         super().__init__(config, build)
         c, names = config, {group: getattr(config, group) for group in GROUPS}
         _check(c)
+        take = Looks(heads=c.heads, head=c.width // c.heads, depth=c.depth, ratio=c.ratio, eps=c.eps, norm=c.norm)
+        give = Looks(heads=c.heads, head=2 * take.head, depth=c.decoder_depth, ratio=c.decoder_ratio, eps=c.eps)
         self.encoder = AuroraEncoder(
-            names, patch=c.patch, width=c.width, levels=c.levels, heads=c.heads, head=c.width // c.heads, depth=c.depth,
-            ratio=c.ratio, history=c.history, eps=c.eps, norm=c.norm,
-        )  # fmt: skip
+            names, patch=c.patch, width=c.width, levels=c.levels, history=c.history, looks=take
+        )
         self.backbone = SwinBackbone(
             width=c.width, depths=(c.encoder_depths, c.decoder_depths), heads=(c.encoder_heads, c.decoder_heads),
             window=tuple(c.window), ratio=c.ratio, lora=(c.lora_steps, c.lora_mode, c.lora_rank) if c.lora else (),
         )  # fmt: skip
-        self.decoder = AuroraDecoder(
-            names, patch=c.patch, width=2 * c.width, heads=c.heads, head=2 * c.width // c.heads, depth=c.decoder_depth,
-            ratio=c.decoder_ratio, eps=c.eps,
-        )  # fmt: skip
+        self.decoder = AuroraDecoder(names, patch=c.patch, width=2 * c.width, looks=give)
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
         """Weights under the released names, those of older files among them, strictly."""

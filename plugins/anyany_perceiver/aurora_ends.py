@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from anyany_perceiver.fields_fourier import ABSOLUTE, LEAD, LEVELS, expanded, places
-from anyany_perceiver.fields_levels import LevelResampler, Mlp
+from anyany_perceiver.fields_levels import LevelResampler, Looks, Mlp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,21 +59,19 @@ class AuroraEncoder(nn.Module):
     """Normalised fields to [B,C*P,D], level by level, the surface first."""
 
     def __init__(
-        self, names: Mapping[str, Sequence[str]], *, patch: int, width: int, levels: int, heads: int, head: int,
-        depth: int, ratio: float, history: int, eps: float = 1e-5, norm: bool = False,
-    ) -> None:  # fmt: skip
+        self, names: Mapping[str, Sequence[str]], *, patch: int, width: int, levels: int, history: int, looks: Looks
+    ) -> None:
         super().__init__()
         self.patch, self.width = patch, width
         self.atmos_latents = nn.Parameter(torch.empty(levels - 1, width))
         self.surf_level_encoding = nn.Parameter(torch.empty(width))
-        self.surf_mlp, self.surf_norm = Mlp(width, int(width * ratio)), nn.LayerNorm(width)
+        self.surf_mlp, self.surf_norm = Mlp(width, int(width * looks.ratio)), nn.LayerNorm(width)
         self.pos_embed, self.scale_embed = nn.Linear(width, width), nn.Linear(width, width)
         self.lead_time_embed, self.absolute_time_embed = nn.Linear(width, width), nn.Linear(width, width)
         self.atmos_levels_embed = nn.Linear(width, width)
         self.surf_token_embeds = PatchEmbed((*names["surf"], *names["static"]), patch, width, history)
         self.atmos_token_embeds = PatchEmbed(names["atmos"], patch, width, history)
-        self.level_agg = LevelResampler(width, width, depth=depth, heads=heads, head=head, ratio=ratio, eps=eps,
-                                        norm=norm)  # fmt: skip
+        self.level_agg = LevelResampler(width, width, looks)
 
     def forward(self, fields: Fields) -> torch.Tensor:
         surf_BPD = self.surf_token_embeds({**fields.surf, **fields.static}) + self.surf_level_encoding
@@ -107,13 +105,10 @@ class AuroraEncoder(nn.Module):
 class AuroraDecoder(nn.Module):
     """[B,C*P,D] to normalised fields: the first level to the surface, the others asked by pressure levels."""
 
-    def __init__(
-        self, names: Mapping[str, Sequence[str]], *, patch: int, width: int, heads: int, head: int, depth: int,
-        ratio: float, eps: float = 1e-5,
-    ) -> None:  # fmt: skip
+    def __init__(self, names: Mapping[str, Sequence[str]], *, patch: int, width: int, looks: Looks) -> None:
         super().__init__()
         self.patch, self.width = patch, width
-        self.level_decoder = LevelResampler(width, width, depth=depth, heads=heads, head=head, ratio=ratio, eps=eps)
+        self.level_decoder = LevelResampler(width, width, looks)
         self.surf_heads = nn.ModuleDict({name: nn.Linear(width, patch**2) for name in names["surf"]})
         self.atmos_heads = nn.ModuleDict({name: nn.Linear(width, patch**2) for name in names["atmos"]})
         self.atmos_levels_embed = nn.Linear(width, width)

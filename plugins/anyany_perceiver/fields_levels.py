@@ -5,11 +5,27 @@ Unlike Flamingo's, latents are not among the keys. Suffixes: B patches, Q latent
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """Sizes of a resampler. depth: blocks; ratio: feed-forward width over the width; norm: of keys and queries in the
+    first block; residual: latents are added to what they saw.
+    """
+
+    heads: int
+    head: int
+    depth: int = 1
+    ratio: float = 4.0
+    eps: float = 1e-5
+    norm: bool = False
+    residual: bool = True
 
 
 class Mlp(nn.Module):
@@ -50,17 +66,15 @@ class Look(nn.Module):
 class LevelResampler(nn.Module):
     """Latents [B,Q,D] that have looked at levels [B,K,D]. Names: `layers.N.{0: look, 1: mlp, 2, 3: norms}`."""
 
-    def __init__(
-        self, width: int, context: int, *, depth: int, heads: int, head: int, ratio: float, eps: float = 1e-5,
-        norm: bool = False, residual: bool = True,
-    ) -> None:  # fmt: skip
+    def __init__(self, width: int, context: int, looks: Looks) -> None:
         super().__init__()
-        self.residual = residual
+        self.residual = looks.residual
         self.layers = nn.ModuleList(
             nn.ModuleList([
-                Look(width, context, heads, head, norm and i == 0), Mlp(width, int(width * ratio)),
-                nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps),
-            ]) for i in range(depth)
+                Look(width, context, looks.heads, looks.head, looks.norm and i == 0),
+                Mlp(width, int(width * looks.ratio)), nn.LayerNorm(width, eps=looks.eps),
+                nn.LayerNorm(width, eps=looks.eps),
+            ]) for i in range(looks.depth)
         )  # fmt: skip
 
     def forward(self, latents_BQD: torch.Tensor, levels_BKD: torch.Tensor) -> torch.Tensor:

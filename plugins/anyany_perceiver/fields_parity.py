@@ -14,7 +14,7 @@ import torch
 from anyany.api.torch import Field
 from anyany_perceiver.aurora_ends import AuroraDecoder, AuroraEncoder, Fields
 from anyany_perceiver.fields_fourier import ABSOLUTE, LEAD, LEVELS, expanded, places, root_area
-from anyany_perceiver.fields_levels import LevelResampler
+from anyany_perceiver.fields_levels import LevelResampler, Looks
 
 
 def encodings(pack: Any) -> dict[str, Any]:
@@ -31,10 +31,9 @@ def encodings(pack: Any) -> dict[str, Any]:
 def resampler(pack: Any) -> dict[str, Any]:
     """Family `level_resampler`."""
     m = pack.config["model"]
-    model = LevelResampler(
-        m["latent_dim"], m["context_dim"], depth=m["depth"], heads=m["num_heads"], head=m["head_dim"],
-        ratio=m["mlp_ratio"], eps=m["ln_eps"], norm=m["ln_k_q"], residual=m["residual_latent"],
-    )  # fmt: skip
+    looks = Looks(depth=m["depth"], heads=m["num_heads"], head=m["head_dim"], ratio=m["mlp_ratio"], eps=m["ln_eps"],
+                  norm=m["ln_k_q"], residual=m["residual_latent"])  # fmt: skip
+    model = LevelResampler(m["latent_dim"], m["context_dim"], looks)
     return {"out": pack.module(model)(pack.inputs["latents"], pack.inputs["context"])}
 
 
@@ -50,13 +49,17 @@ def _group(pack: Any, name: str) -> dict[str, torch.Tensor]:
     return {v: pack.inputs[f"{name}_{v}"] for v in pack.config[f"{name}_vars"]}
 
 
+def _looks(sizes: Mapping[str, Any]) -> Looks:
+    return Looks(depth=sizes["depth"], heads=sizes["num_heads"], head=sizes["head_dim"], ratio=sizes["mlp_ratio"],
+                 eps=sizes.get("perceiver_ln_eps", 1e-5), norm=sizes.get("stabilise_level_agg", False))  # fmt: skip
+
+
 def encoder(pack: Any) -> dict[str, Any]:
     """Family `encoder`, on fields that are normalised already."""
     c, e = pack.config, pack.config["enc"]
     model = pack.module(AuroraEncoder(
-        _names(c), patch=e["patch_size"], width=e["embed_dim"], levels=e["latent_levels"], heads=e["num_heads"],
-        head=e["head_dim"], depth=e["depth"], ratio=e["mlp_ratio"], history=e["max_history_size"],
-        eps=e.get("perceiver_ln_eps", 1e-5), norm=e.get("stabilise_level_agg", False),
+        _names(c), patch=e["patch_size"], width=e["embed_dim"], levels=e["latent_levels"],
+        history=e["max_history_size"], looks=_looks(e),
     ))  # fmt: skip
     static = {n: x.expand(*c["shape"][:2], *x.shape) for n, x in _group(pack, "static").items()}
     fields = Fields(
@@ -70,10 +73,7 @@ def encoder(pack: Any) -> dict[str, Any]:
 def decoder(pack: Any) -> dict[str, Any]:
     """Family `decoder`."""
     c, d = pack.config, pack.config["dec"]
-    model = pack.module(AuroraDecoder(
-        _names(c), patch=d["patch_size"], width=d["embed_dim"], heads=d["num_heads"], head=d["head_dim"],
-        depth=d["depth"], ratio=d["mlp_ratio"], eps=d.get("perceiver_ln_eps", 1e-5),
-    ))  # fmt: skip
+    model = pack.module(AuroraDecoder(_names(c), patch=d["patch_size"], width=d["embed_dim"], looks=_looks(d)))
     ground, air = model(pack.inputs["x"], tuple(c["patch_res"]), c["surf_vars"], c["atmos_vars"], c["levels"])
     return {**{f"surf_{n}": x for n, x in ground.items()}, **{f"atmos_{n}": x for n, x in air.items()}}
 
