@@ -49,8 +49,8 @@ class Chat:
         """The reply to a turn of text, paths, pictures, `Audio`, `Video` and messages, in order.
 
         options: per-item options of this turn, as an item's "with": {"think": {"temperature": 0.7}}.
-        Raises ItemError where the turn fails and CallError or MediaError for what is no part of a message; the history
-        is then as it was.
+        Raises ItemError where the turn fails, and CallError or MediaError for what is no part of a turn; the history is
+        then as it was.
         """
         result = self.turn(list(content), options=options)
         reply = self.reply(result.raised())
@@ -63,15 +63,26 @@ class Chat:
 
         emit: called with (item, node, text) as text streams. stop: polled; true raises `Cancelled`.
         """
-        from anyany.engine.coerce import coerce
-
-        asked = coerce("message", content, None, self.input)
+        asked = self._asked(content)
         before = self.history.parts
         prompt = Message.join([Message(before), Turn("user"), asked])
         raw = {**self.fixed, self.input: prompt, **({"with": options} if options else {})}
         item = self.pipe.item(raw, f"turn-{self.turns}")
         self.turns += 1
         return next(iter(self.pipe.run([item], emit=emit, stop=stop, recorder=recorder)))
+
+    def _asked(self, content: Any) -> Message:
+        from anyany.engine.coerce import BadInput, coerce
+
+        try:
+            asked: Message = coerce("message", content, None, self.input)
+        except BadInput as error:
+            told = error.failure
+            raise CallError([problem(told.code, told.message, help=told.help)]) from None
+        if any(isinstance(part, Turn) for part in asked.parts):
+            text = "a turn of a conversation holds no turns of its own"
+            raise CallError([problem("E909", text, help="leave the roles out")])
+        return asked
 
     def reply(self, result: Result, written: Mapping[str, Any] | None = None) -> Message:
         """What a result says, as a message. `written`: what `Writer.write` told; media get the paths in it."""

@@ -174,7 +174,6 @@ class Talk:
         return True
 
     def _say(self, text: str) -> None:
-        from anyany.engine.coerce import BadInput
         from anyany.engine.context import Cancelled
         from anyany.errors import AnyanyError
         from anyany.errors.render import render
@@ -186,8 +185,6 @@ class Talk:
         except MediaError as error:
             place = f"{error.path}: " if error.path else ""
             return self._tell_failed(f"[{error.code}] {place}{error.message}", error.help)
-        except BadInput as error:
-            return self._tell_failed(str(error.failure))
         except AnyanyError as error:  # weights that are not there: another turn may not need them
             return self._tell_failed(render(error.problems, error.sources))
         except (Cancelled, KeyboardInterrupt):

@@ -63,6 +63,8 @@ def test_a_turn_that_fails_is_forgotten(chat: Chat, tmp_path: Path) -> None:
         chat.say("see ", tmp_path / "nowhere.png")
     with pytest.raises(MediaError, match="part 0"):
         chat.say(3.5)
+    with pytest.raises(CallError, match="no turns of its own"):
+        chat.say(Turn("assistant"), "I said so")
     assert chat.history is before
     assert chat.say("still there?").text == "still there?|0|"
 
