@@ -176,7 +176,6 @@ class Talk:
     def _say(self, text: str) -> None:
         from anyany.engine.context import Cancelled
         from anyany.errors import AnyanyError
-        from anyany.errors.render import render
         from anyany.kinds.message import parse_template
         from anyany.media.errors import MediaError
 
@@ -186,7 +185,8 @@ class Talk:
             place = f"{error.path}: " if error.path else ""
             return self._tell_failed(f"[{error.code}] {place}{error.message}", error.help)
         except AnyanyError as error:  # weights that are not there: another turn may not need them
-            return self._tell_failed(render(error.problems, error.sources))
+            first = error.problems[0]
+            return self._tell_failed(f"[{first.code}] {first.message}", first.help or "")
         except (Cancelled, KeyboardInterrupt):
             self.stopped.set()
             print("\n(stopped; the turn is forgotten)", file=sys.stderr)
