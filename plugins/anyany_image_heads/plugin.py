@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor, var
-from anyany_image_heads import simple_cards, unclip_cards
+from anyany_image_heads import simple_cards, stable_unclip_card, unclip_cards
 from anyany_image_heads.dit_cards import DIT
 from anyany_image_heads.mar_cards import MAR
 from anyany_image_heads.var_cards import VAR
@@ -98,4 +98,4 @@ DIFFUSION = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [DIFFUSION, DIT, MAR, VAR, *unclip_cards.CARDS, *simple_cards.CARDS]
+    return [DIFFUSION, DIT, MAR, VAR, *unclip_cards.CARDS, *stable_unclip_card.CARDS, *simple_cards.CARDS]
