@@ -104,14 +104,15 @@ def _inspect(node: Node, component: Any, made: Made) -> Inspected:
 def _pass_on(node: Node, component: Any, made: Made) -> None:
     """What a node without weights makes of tensors, for the nodes after it: a mean, a mixture, a pooling.
 
-    Nothing else is run: it may write files or ask a server. Where it cannot be run, the nodes after it make up theirs.
+    Encoders and adapters are run on made-up inputs too. Nothing else is: it may write files or ask a server. Where it cannot be run, the nodes after it make up theirs.
     """
     fed = [name for name, port in node.call.takes.items() if name in node.edges and "node" not in port.kinds]
     if node.card.runtime != "torch" or not fed:
         return
     given = example(node, component, made)
     known = {id(v) for values in made.values() for v in values}
-    if all(id(v) in known for rows in given.values() for v in rows.list()):
+    pure = node.card.role in ("encoder", "adapter")
+    if pure or all(id(v) in known for rows in given.values() for v in rows.list()):
         with suppress(Exception):
             count(node, component, made)
 
