@@ -104,7 +104,8 @@ def _inspect(node: Node, component: Any, made: Made) -> Inspected:
 def _pass_on(node: Node, component: Any, made: Made) -> None:
     """What a node without weights makes of tensors, for the nodes after it: a mean, a mixture, a pooling.
 
-    Encoders and adapters are run on made-up inputs too. Nothing else is: it may write files or ask a server. Where it cannot be run, the nodes after it make up theirs.
+    Encoders and adapters are run on made-up inputs too. Nothing else is: it may write files or ask a server.
+    Where it cannot be run, the nodes after it make up theirs.
     """
     fed = [name for name, port in node.call.takes.items() if name in node.edges and "node" not in port.kinds]
     if node.card.runtime != "torch" or not fed:

@@ -21,9 +21,7 @@ class TransfusionConfig(LanguageModelConfig):
     schedule: str = option(
         "squaredcos_cap_v2", choices=("squaredcos_cap_v2", "linear", "scaled_linear"), doc="noise levels, 1000 of them"
     )
-    bound: float = option(
-        4.0, low=0.0, doc="denoising keeps the clean latent it sees within +- this (0: does not)"
-    )
+    bound: float = option(4.0, low=0.0, doc="denoising keeps the clean latent it sees within +- this (0: does not)")
     weigh: float = option(5.0, low=0.0, doc="training: weight of the pictures' loss beside the text's")
     drop: float = option(0.1, low=0.0, high=1.0, doc="training: how often the prompt is left out, for guidance")
 

@@ -35,9 +35,7 @@ class ImageBindConfig(Config):
     readings: int = option(2000, low=8, doc="readings of a motion recording")
     vocab: int = option(49408, low=3, doc="tokens of the text trunk")
     context: int = option(77, low=3, doc="longest text in tokens")
-    scaled: bool = option(
-        True, doc="sounds and texts times their scale; NExT-GPT takes them of length one"
-    )
+    scaled: bool = option(True, doc="sounds and texts times their scale; NExT-GPT takes them of length one")
     mean: tuple[float, ...] = option(CLIP_MEAN, doc="subtracted from pixels in 0..1")
     std: tuple[float, ...] = option(CLIP_STD, doc="divides what is left")
 

@@ -24,7 +24,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
                 "signal_state": "sum",
                 "signal_separator": " ",
                 "codebooks": {"image": {"codes": 16, "length": 4}, "video": {"codes": 8, "length": [2, 6]}},
-            }
+            },
         },
     ],
     "adapters/qformer": [{}, {"options": {"preset": "tiny", "text": True, "project": False}}],
@@ -47,6 +47,14 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"calls": ("generate",), "options": {"preset": "tiny", "produce": ["image", "image"], "guidance": 2.0}},
     ],
     "image_heads/diffusion": [{"calls": ("image",)}],
+    "audio/rvq": [{}, {"options": "tiny-mimi"}],
+    "audio/tts": [{}, {"options": {"preset": "tiny", "stochastic": True}}],
+    "audio/diffusion": [
+        {},
+        {"options": {"preset": "tiny", "arch": "audioldm", "cond": 8}},
+        {"options": {"preset": "tiny", "latent": None, "vocoder": "griffin-lim"}},
+    ],
+    "video/diffusion": [{}, {"options": {"preset": "tiny", "arch": "unet3d", "channels": 8, "width": 32}}],
     "perceiver/image": [{"options": {"preset": "tiny", "prep": p}} for p in ("pixels", "conv", "learned", "patches")],
     "perceiver/audio": [{}, {"options": {"preset": "tiny", "prep": "mel"}}],
     "perceiver/classify": [{}, {"options": {"preset": "tiny", "pooled": True}}],

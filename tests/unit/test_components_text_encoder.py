@@ -49,9 +49,7 @@ def t5(folder: Path) -> tuple[Any, str]:
 
 
 @pytest.mark.parametrize(("make", "pool"), [(clip, "last"), (bert, "first"), (t5, "mean")])
-def test_features_are_transformers_own_and_the_embedding_is_of_them(
-    make: Any, pool: str, tmp_path: Path
-) -> None:
+def test_features_are_transformers_own_and_the_embedding_is_of_them(make: Any, pool: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs, source = make(tmp_path)
     made = bench(default_registry().card("language/text-encoder"), "tiny").build(source)
