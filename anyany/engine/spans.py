@@ -117,6 +117,7 @@ class _Table:
         self.vocab, self.outside = vocab, frozenset(outside)
         self.class_V = torch.zeros(vocab, dtype=torch.int64)
         self.symbols: list[set[tuple[int, int]]] = [set()]  # of each class
+        self.refined: set[tuple[int, int]] = set()
         self.steps: list[dict[tuple[int, int], int]] = [{}]  # of each state: symbol -> state
         self.need = [0]
 
@@ -165,6 +166,9 @@ class _Table:
         self.steps[here][symbol] = there
 
     def _refine(self, symbol: tuple[int, int]) -> None:
+        if symbol in self.refined:
+            return
+        self.refined.add(symbol)
         first, count = symbol
         if first < 0 or count < 1 or first + count > self.vocab:
             raise ValueError(f"token {first + count - 1} of a span is beyond the vocabulary of {self.vocab}")
@@ -179,10 +183,12 @@ class _Table:
         next_SC[0, 0] = 0
         for token in self.outside:
             next_SC[0, self.class_V[token]] = 0
-        for kind, symbols in enumerate(self.symbols):
-            for state, steps in enumerate(self.steps):
-                for symbol in symbols & steps.keys():
-                    next_SC[state, kind] = steps[symbol]
+        kinds = {symbol: [k for k, held in enumerate(self.symbols) if symbol in held] for symbol in self.refined}
+        rows = [(state, kind, there) for state, steps in enumerate(self.steps)
+                for symbol, there in steps.items() for kind in kinds[symbol]]  # fmt: skip
+        if rows:
+            state_R, kind_R, there_R = torch.tensor(rows).unbind(1)
+            next_SC[state_R, kind_R] = there_R
         return next_SC
 
 
