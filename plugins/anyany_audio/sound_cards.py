@@ -114,7 +114,7 @@ def rvq_calls(config: Any, facts: Any) -> dict[str, Call]:
     channels = facts.known("channels") or 1
     sound = Port("audio", rate=rate, channels=channels, doc="the sound")
     order = "frame after frame, in each the codebooks in turn; codebook k has the tokens from k * size"
-    tokens = Port("tokens", "N", vocab=size * config.books, space="self", doc=order)
+    tokens = Port("tokens", "N", vocab=size * config.books, turns=config.books, space="self", doc=order)
     return {
         "encode": Call(takes={"audio": sound}, gives={"tokens": tokens}, batching=Batching(max_rows=16)),
         "decode": Call(takes={"tokens": tokens}, gives={"audio": sound}, batching=Batching(max_rows=16)),

@@ -7,6 +7,7 @@ be heard. Suffixes: L characters with blanks between them, S samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -53,14 +54,15 @@ class Tts(Component):
         self._tokenizer: Any = None
 
     def load(self, stores: Sequence[Any], build: Build) -> None:
-        """transformers' names, strictly."""
-        self.model = load_network(self.part, stores, build)
+        """transformers' names, strictly; in float32, for the durations' splines break below it."""
+        self.model = load_network(self.part, stores, replace(build, dtype=torch.float32))
 
     def speak(self, ctx: Context, text: Rows) -> dict[str, Rows]:
         """text: B strings. audio: a sound each, mono, absent where no letter of the text is known.
 
         Raises ValueError for a text that is too long, or in letters that the checkpoint was not made for.
         """
+        self.model.float()  # random weights come in the node's own dtype
         speeds = ctx.option("speed", self.config.speed)
         speakers = ctx.option("speaker", self.config.speaker)
         noises = ctx.option("noise", self.config.noise)

@@ -54,7 +54,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"options": {"preset": "tiny", "arch": "audioldm", "cond": 8}},
         {"options": {"preset": "tiny", "latent": None, "vocoder": "griffin-lim"}},
     ],
-    "video/diffusion": [{}, {"options": {"preset": "tiny", "arch": "unet3d", "channels": 8, "width": 32}}],
+    "video/diffusion": [
+        {},
+        {"options": {"preset": "tiny", "arch": "unet3d", "channels": 8, "guidance": 2.0, "width": 32}},
+    ],
     "perceiver/image": [{"options": {"preset": "tiny", "prep": p}} for p in ("pixels", "conv", "learned", "patches")],
     "perceiver/audio": [{}, {"options": {"preset": "tiny", "prep": "mel"}}],
     "perceiver/classify": [{}, {"options": {"preset": "tiny", "pooled": True}}],
