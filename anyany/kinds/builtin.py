@@ -26,7 +26,7 @@ KINDS: dict[str, Kind] = {
         _media("message", files=("json",), about="text, media, regions and turns in order"),
         _other("tensor", "features", "N D", "space", about="a sequence of vectors"),
         _other("tensor", "embedding", "D", "space", about="one vector"),
-        _other("tensor", "tokens", "N", "vocab", "space", about="discrete codes"),
+        _other("tensor", "tokens", "N", "vocab", "turns", "space", about="discrete codes"),
         _other("tensor", "latent", "C H W", "space", about="a continuous code of a picture or sound"),
         _other("result", "label", about="a class: its number or its name"),
         _other("result", "scores", about="names or numbers with a figure each"),

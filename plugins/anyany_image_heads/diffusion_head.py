@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from anyany_image_heads import gaussian
-from anyany_image_heads.transformer_parts import TimeEmbedding, modulated, modulation
+from anyany_image_heads.transformer_parts import Linear, TimeEmbedding, modulated, modulation
 
 EPS = 1e-6
 MOST = 1 << 25
@@ -27,7 +27,7 @@ class ResBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.in_ln = nn.LayerNorm(width, eps=EPS)
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(Linear(width, width), nn.SiLU(), Linear(width, width))
         self.adaLN_modulation = modulation(width, 3)
 
     def modulations(self, active: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -46,7 +46,7 @@ class FinalLayer(nn.Module):
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, outputs)
+        self.linear = Linear(width, outputs)
         self.adaLN_modulation = modulation(width, 2)
 
     def forward(self, x_NW: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -59,8 +59,8 @@ class AdaMlp(nn.Module):
     def __init__(self, channels: int, cond: int, width: int, depth: int) -> None:
         super().__init__()
         self.time_embed = TimeEmbedding(width)
-        self.cond_embed = nn.Linear(cond, width)
-        self.input_proj = nn.Linear(channels, width)
+        self.cond_embed = Linear(cond, width)
+        self.input_proj = Linear(channels, width)
         self.res_blocks = nn.ModuleList(ResBlock(width) for _ in range(depth))
         self.final_layer = FinalLayer(width, 2 * channels)
 

@@ -159,7 +159,7 @@ class Head(Component):
             return self.null_C().expand(len(rows), -1)
         if negative is not None:
             return self.vectors([negative[r] for r in rows], ctx)
-        return self.features([self.features.null] * len(rows))
+        return self.features([self.features.null]).expand(len(rows), -1)
 
     # calls -----------------------------------------------------------------------------------------------------------
     def image(self, ctx: Context, cond: Rows, negative: Rows | None = None) -> dict[str, Rows]:

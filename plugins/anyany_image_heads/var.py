@@ -17,7 +17,7 @@ from torch import nn
 from anyany.api.torch import Build, Context
 from anyany_image_heads.head import Batch, FeatureCondition, Head, shown
 from anyany_image_heads.var_autoencoder import VarAutoencoder
-from anyany_image_heads.var_transformer import VarTransformer
+from anyany_image_heads.var_transformer import Cache, Conditions, VarTransformer
 
 COMPUTED = ("lvl_1L", "attn_bias_for_masking", "zero_k_bias")
 Pick = Callable[[torch.Tensor, int], torch.Tensor]
@@ -38,6 +38,7 @@ class Var(Head):
             self.features = FeatureCondition(self.wide, self.model.width)
         else:
             self.model.class_emb = nn.Embedding(self.classes + 1, self.model.width)
+        self._known: Any = None
 
     @property
     def STEPS(self) -> int:  # type: ignore[override]
@@ -74,21 +75,56 @@ class Var(Head):
              ) -> tuple[list[torch.Tensor], torch.Tensor]:  # fmt: skip
         """(tokens [R,N] of each scale, feature map [R,Z,S,S]). `pick(logits [R,N,V], scale)` chooses the tokens."""
         m, codes, rows = self.model, self.vae.quantize, len(cond_RC)
-        both = cond_RC if null_RC is None else torch.cat([cond_RC, null_RC])
-        given, cache, places = m.conditions(both), m.cache(len(both), both), m.places()
-        x, ids, last = m.start(both), [], len(m.scales) - 1
-        f_RZSS = both.new_zeros(rows, self.config.latents, m.scales[-1], m.scales[-1])
+        given, cache, logits = self._first(cond_RC, null_RC)
+        places, ids, last = m.places(), [], len(m.scales) - 1
+        f_RZSS = cond_RC.new_zeros(rows, self.config.latents, m.scales[-1], m.scales[-1])
         for scale in range(min(last + 1, scales or last + 1)):
             check()
             if scale:
-                x = m.word_embed(codes.smaller(f_RZSS, scale)).repeat(len(both) // rows, 1, 1)
-            logits = m(x + places[:, cache.used : cache.used + m.counts[scale]], given, cache)
-            if null_RC is not None:
-                weight = 1 + guidance_R * (scale / max(1, last))
-                logits = torch.lerp(logits[rows:], logits[:rows], weight[:, None, None])
+                x = m.word_embed(codes.smaller(f_RZSS, scale)) + places[:, cache.used : cache.used + m.counts[scale]]
+                logits = m(x if null_RC is None else torch.cat([x, x]), given, cache)
+                if null_RC is not None:
+                    weight = 1 + guidance_R * (scale / last)
+                    logits = torch.lerp(logits[rows:], logits[:rows], weight[:, None, None])
             ids.append(pick(logits, scale))
             f_RZSS = f_RZSS + codes.added(ids[-1], scale)
         return ids, f_RZSS
+
+    def _first(self, cond_RC: torch.Tensor, null_RC: torch.Tensor | None) -> tuple[Conditions, Cache, torch.Tensor]:
+        """(modulations, cache, logits [R,N,V]) of the first scale, which guidance leaves alone.
+
+        So of the null rows only keys and values are wanted there. Where all keep away from the same (mostly the null
+        class), they are one row, and are kept for the next picture.
+        """
+        m, rows = self.model, len(cond_RC)
+        given = m.conditions(cond_RC)
+        cache = m.cache(rows if null_RC is None else 2 * rows, cond_RC)
+        first = m.places()[:, : m.counts[0]]
+        logits = m(m.start(cond_RC) + first, given, cache.first(rows))
+        if null_RC is not None:
+            alike = null_RC.stride(0) == 0 or rows == 1
+            others, kept = self._kept(null_RC[:1]) if alike else self._null_rows(null_RC)
+            given = given.beside(others)
+            cache.put(rows, kept)
+        cache.used = m.counts[0]
+        return given, cache, logits
+
+    def _null_rows(self, null_RC: torch.Tensor) -> tuple[Conditions, Cache]:
+        """Modulations of null rows, and what the first scale leaves of them."""
+        m = self.model
+        given = m.conditions(null_RC)
+        cache = m.cache(len(null_RC), null_RC, m.counts[0])
+        m(m.start(null_RC) + m.places()[:, : m.counts[0]], given, cache)
+        return given, cache
+
+    def _kept(self, null_1C: torch.Tensor) -> tuple[Conditions, Cache]:
+        """The same of one row, remembered while neither it nor a weight changes."""
+        if torch.is_grad_enabled() and self.training:
+            return self._null_rows(null_1C)
+        state = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.parameters()]
+        if self._known is None or self._known[0] != state or not torch.equal(self._known[1], null_1C):
+            self._known = (state, null_1C.clone(), self._null_rows(null_1C))
+        return self._known[2]
 
     # training --------------------------------------------------------------------------------------------------------
     def side(self) -> int:

@@ -81,8 +81,7 @@ class CausalLmConfig(LanguageModelConfig):
             raise ValueError("a signal takes at least one token")
 
 
-CODEBOOK: dict[str, Any] = {"codes": None, "length": None, "turns": 1, "begin": "<{}>", "end": "</{}>", "token": None,
-                            "read": "tokens"}  # fmt: skip
+CODEBOOK = {"codes": None, "length": None, "turns": None, "begin": "", "end": "", "token": "", "read": "tokens"}
 
 
 def codebook_settings(config: Any) -> dict[str, dict[str, Any]]:
@@ -173,10 +172,11 @@ def causal_lm_calls(config: Any, facts: Any) -> dict[str, Call]:
 
 
 def _tokens(kind: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Length and vocabulary of a kind's tokens: told, or to be solved. A length that varies is left open."""
+    """Length, vocabulary and turns of a kind's tokens: told, or to be solved. A length that varies is left open."""
     length = told["length"]
     sizes = {} if isinstance(length, (list, tuple)) else {"N": length or var(f"{kind}_length")}
-    return {"axes": "N", **sizes, "vocab": told["codes"] or var(f"{kind}_codes")}
+    turns = told["turns"] or var(f"{kind}_turns", 1)
+    return {"axes": "N", **sizes, "vocab": told["codes"] or var(f"{kind}_codes"), "turns": turns}
 
 
 def _loose(signals: Mapping[str, Port]) -> dict[str, Port]:

@@ -63,27 +63,36 @@ def kept(message: Message, kind: str, hand: object) -> dict[int, Any]:
             if isinstance(m.tokens, Written) and m.tokens.hand is hand}  # fmt: skip
 
 
-def sizes(kind: str, told: Mapping[str, Any], build: Build) -> tuple[int, int, int]:
-    """(codes, least and most of them in a medium) of a kind: told, else the tokenizer's at the other end of an edge.
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Of a kind's tokens: how many codes there are, how many of them a medium has, and the turns they come in."""
+
+    codes: int
+    least: int
+    most: int
+    turns: int
+
+
+def sizes(kind: str, told: Mapping[str, Any], build: Build) -> Sizes:
+    """The sizes of a kind: told, else those of the tokenizer at the other end of an edge.
 
     Raises ValueError where nothing fixes them, or turns do not divide them.
     """
-    codes = told["codes"] or build.sizes.get(f"{kind}_codes")
-    length = told["length"] or build.sizes.get(f"{kind}_length")
+    codes, length = (told[n] or build.sizes.get(f"{kind}_{n}") for n in ("codes", "length"))
+    turns = int(told["turns"] or build.sizes.get(f"{kind}_turns") or 1)
     for value, what, example in ((codes, "how many codes", "codes: 8192"), (length, "how long", "length: [1, 500]")):
         if value is None:
             raise ValueError(f"nothing fixes {what} the {kind} of {build.node} is; "
                              f"give `with: {{codebooks: {{{kind}: {{{example}}}}}}}`")  # fmt: skip
     least, most = (length, length) if isinstance(length, int) else length
-    if any(n % told["turns"] for n in (codes, least, most)):
-        raise ValueError(f"{codes} codes and a length of {least} to {most} of {kind} do not divide into "
-                         f"{told['turns']} turns")  # fmt: skip
-    return int(codes), int(least), int(most)
+    if any(n % turns for n in (codes, least, most)):
+        raise ValueError(f"{codes} codes and a length of {least} to {most} of {kind} do not divide into {turns} turns")
+    return Sizes(codes=int(codes), least=int(least), most=int(most), turns=turns)
 
 
 def count(settings: Mapping[str, Mapping[str, Any]], build: Build) -> int:
     """How many tokens the codebooks take in a vocabulary of their own."""
-    return sum(sizes(k, s, build)[0] + 1 + bool(s["end"]) for k, s in settings.items())
+    return sum(sizes(k, s, build).codes + 1 + bool(s["end"]) for k, s in settings.items())
 
 
 def lay_out(settings: Mapping[str, Mapping[str, Any]], build: Build, tokenizer: Any, first: int) -> list[Codebook]:
@@ -96,19 +105,20 @@ def lay_out(settings: Mapping[str, Mapping[str, Any]], build: Build, tokenizer: 
     vocab = tokenizer.get_vocab() if own else {}
     books = []
     for kind, told in settings.items():
-        codes, least, most = sizes(kind, told, build)
+        size = sizes(kind, told, build)
+        codes = size.codes
         names = [told["begin"], *([told["end"]] if told["end"] else []), *map(told["token"].format, range(codes))]
         if own and any(n in vocab for n in names):
             ids = [_found(n, vocab, kind, build) for n in names]
         else:
             ids = list(range(first, first + len(names)))
             first += len(names)
-        start, part = ids[len(names) - codes], codes // told["turns"]
+        start, part = ids[len(names) - codes], codes // size.turns
         if ids[len(names) - codes :] != list(range(start, start + codes)):
             raise ValueError(f"the codes of {kind} do not follow each other in the tokenizer of {build.node}")
-        ranges = [(start + part * t, part) for t in range(told["turns"])]
-        span = Span(begin=ids[:1], codes=ranges, least=least, most=most, end=ids[1 : len(names) - codes])
-        books.append(Codebook(kind=kind, codes=codes, turns=told["turns"], start=start, span=span))
+        ranges = [(start + part * t, part) for t in range(size.turns)]
+        span = Span(begin=ids[:1], codes=ranges, least=size.least, most=size.most, end=ids[1 : len(names) - codes])
+        books.append(Codebook(kind=kind, codes=codes, turns=size.turns, start=start, span=span))
     return books
 
 

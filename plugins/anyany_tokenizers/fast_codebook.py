@@ -14,6 +14,7 @@ from vector_quantize_pytorch import VectorQuantize
 from vector_quantize_pytorch.vector_quantize_pytorch import Codebook, cdist
 
 from anyany_tokenizers.nearest import search
+from anyany_tokenizers.row_threads import by_rows
 
 ROWS = 64
 """The library's formula runs on as many vectors at once: matrix products of very few round differently."""
@@ -34,7 +35,10 @@ class FastCodebook(Codebook):
             return super().forward(x, *arguments, **options)
         heads = x.detach().float() if x.dim() >= 4 else x.detach().float()[None]
         table_HKD = self.embed.detach().float()
-        found = [self._found(flat.flatten(0, -2), table) for flat, table in zip(heads, table_HKD)]
+        found = [
+            by_rows(lambda rows, table=table: self._found(rows, table), flat.flatten(0, -2))
+            for flat, table in zip(heads, table_HKD)
+        ]
         ids = torch.stack([ids.view(heads.shape[1:-1]) for ids in found])
         codes = torch.stack([nn.functional.embedding(i, table) for i, table in zip(ids, table_HKD)])
         return (codes, ids, None) if x.dim() >= 4 else (codes[0], ids[0], None)

@@ -1,10 +1,10 @@
 """Nearest codes: for each vector the codebook row closest to it, exactly, in little memory. For every codebook here.
 
-Half squared distances without the vector's own norm, |c|²/2 - x·c, come from one matrix product per block of vectors
-that stays in the cache. Minima over groups of codes find the best and the runner-up. A vector whose two lie closer
-than the rounding error of float32 can reach is decided again in float64, on those codes alone that may win; equal
-distances go to the lower index. So the result depends on neither the batch nor the number of threads.
-Suffixes: M vectors, D width, K codes, R vectors of a block, G groups of W codes, P pairs of vector and code.
+Half squared distances without the vector's own norm, |c|²/2 - x·c, come from matrix products, tile by tile in one
+buffer that stays in the cache. Minima over groups of codes find the best and the runner-up. A vector whose two lie
+closer than float32 can tell is decided again in float64, on those codes alone that may win; equal distances go to the
+lower index. So the result depends on neither the batch nor the number of threads.
+Suffixes: M vectors, D width, K codes, R vectors of a tile, T tiles of G groups of W codes, P pairs of vector and code.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ from collections.abc import Iterator
 
 import torch
 
-ROWS_CPU, BYTES_CPU = 128, 4 << 20
-BYTES_CUDA = 256 << 20
-GROUP = 128
-PAIRS = 1 << 18
-"""Numbers of one piece of the float64 pass, so that a codebook of equal codes costs time and not memory."""
+from anyany_tokenizers.row_threads import by_rows
+
+COLUMNS, GROUP = 1024, 128
+"""Codes of a tile, and of a group in it."""
+TILE, TILE_CUDA = 3 << 18, 1 << 26
+"""Scores of a tile."""
+SHARE = 64
+"""A tile is at most this part of all distances."""
+MANY = 1 << 20
+"""So many distances are worth a second thread."""
+ROWS, PAIRS = 64, 1 << 18
+"""Vectors, and numbers of pairs, of a piece of the float64 pass: a codebook of equal codes costs time, not memory."""
 
 
 @torch.no_grad()
@@ -32,11 +39,15 @@ def nearest(x_MD: torch.Tensor, codes_KD: torch.Tensor, cosine: bool = False) ->
     if x_MD.is_meta:  # counting FLOPs: shapes alone
         return torch.mm(x_MD, codes_KD.t()).argmin(1)
     _look(x_MD, codes_KD)
-    best_M, close_M = search(x_MD, codes_KD, cosine)
-    close = close_M.nonzero()[:, 0]
-    for rows in close.split(_rows(len(x_MD), codes_KD)) if len(close) else ():
-        best_M[rows] = _exact(x_MD[rows], codes_KD, cosine)
-    return best_M
+
+    def some(x_RD: torch.Tensor) -> torch.Tensor:
+        best_R, close_R = search(x_RD, codes_KD, cosine)
+        close = close_R.nonzero()[:, 0]
+        for rows in close.split(ROWS) if len(close) else ():
+            best_R[rows] = _exact(x_RD[rows], codes_KD, cosine)
+        return best_R
+
+    return by_rows(some, x_MD) if len(x_MD) * len(codes_KD) >= MANY else some(x_MD)
 
 
 def _look(x_MD: torch.Tensor, codes_KD: torch.Tensor) -> None:
@@ -55,24 +66,26 @@ def search(
     error_M: bound on the error of a score; the default bounds what float32 products of this width can be off by.
     """
     x_MD, codes_KD = x_MD.float(), codes_KD.float()
-    half_K = _half(codes_KD, cosine)
-    count, margin_M = len(x_MD), 2 * (_error(x_MD, codes_KD) if error_M is None else error_M)
-    best_M = torch.empty(count, dtype=torch.int64, device=x_MD.device)
-    close_M = torch.empty(count, dtype=torch.bool, device=x_MD.device)
-    done = 0
-    for group_RGW in _scores(x_MD, codes_KD, half_K):
-        rows = slice(done, done + len(group_RGW))
-        low_RG = group_RGW.amin(2)
-        low_R, group_R = low_RG.min(1)
-        low_RG.scatter_(1, group_R[:, None], math.inf)
-        held_RW = group_RGW[torch.arange(len(group_RGW), device=x_MD.device), group_R]
+    error_M = _error(x_MD, codes_KD) if error_M is None else error_M
+    shape = (len(x_MD), -(-len(codes_KD) // COLUMNS))
+    best_MT, second_MT = x_MD.new_empty(shape), x_MD.new_empty(shape)
+    index_MT = torch.empty(shape, dtype=torch.int64, device=x_MD.device)
+    every = torch.arange(tile_rows(len(x_MD), codes_KD), device=x_MD.device)
+    for rows, tile, scores_RGW in _tiles(x_MD, codes_KD, _half(codes_KD, cosine)):
+        low_R2, group_R2 = scores_RGW.amin(2).topk(min(2, scores_RGW.shape[1]), largest=False)
+        held_RW = scores_RGW[every[: len(scores_RGW)], group_R2[:, 0]]
         inside_R = held_RW.argmin(1)
         held_RW.scatter_(1, inside_R[:, None], math.inf)
-        torch.add(inside_R, group_R, alpha=group_RGW.shape[2], out=best_M[rows])
-        second_R = torch.minimum(low_RG.amin(1), held_RW.amin(1))
-        torch.le(second_R, low_R + margin_M[rows], out=close_M[rows])
-        done = rows.stop
-    return best_M, close_M
+        best_MT[rows, tile] = low_R2[:, 0]
+        second_MT[rows, tile] = (
+            held_RW.amin(1) if low_R2.shape[1] == 1 else torch.minimum(held_RW.amin(1), low_R2[:, 1])
+        )
+        torch.add(inside_R, group_R2[:, 0], alpha=scores_RGW.shape[2], out=index_MT[rows, tile])
+    best_M, tile_M = best_MT.min(1)  # the first of equal ones
+    index_M = index_MT.gather(1, tile_M[:, None])[:, 0] + tile_M * COLUMNS
+    best_MT.scatter_(1, tile_M[:, None], math.inf)
+    second_M = torch.minimum(best_MT.amin(1), second_MT.amin(1))
+    return index_M, second_M <= best_M + 2 * error_M
 
 
 def _half(codes_KD: torch.Tensor, cosine: bool) -> torch.Tensor:
@@ -88,24 +101,31 @@ def _error(x_MD: torch.Tensor, codes_KD: torch.Tensor) -> torch.Tensor:
     return (x_MD.shape[1] + 8) * unit * longest * (size_M + longest / 2)
 
 
-def _rows(count: int, codes_KD: torch.Tensor) -> int:
-    """Vectors of a block: few enough for the cache, and for a small share of the whole table of distances."""
+def tile_rows(count: int, codes_KD: torch.Tensor) -> int:
+    """Vectors of a tile: it fits the cache, and is a small share of the whole table of distances."""
+    columns = min(COLUMNS, len(codes_KD))
     if codes_KD.is_cuda:
-        return max(1, BYTES_CUDA // (4 * len(codes_KD)))
-    return max(1, min(ROWS_CPU, max(32, count // 48), max(16, BYTES_CPU // (4 * len(codes_KD)))))
+        return max(1, TILE_CUDA // columns)
+    return max(16, min(TILE, count * len(codes_KD) // SHARE) // columns)
 
 
-def _scores(x_MD: torch.Tensor, codes_KD: torch.Tensor, half_K: torch.Tensor) -> Iterator[torch.Tensor]:
-    """[R,G,W] scores of one block after another, in one buffer; codes that fill up the last group score infinity."""
-    count, rows = len(codes_KD), _rows(len(x_MD), codes_KD)
-    width = min(GROUP, count)
-    groups = -(-count // width)
+def _tiles(
+    x_MD: torch.Tensor, codes_KD: torch.Tensor, half_K: torch.Tensor
+) -> Iterator[tuple[slice, int, torch.Tensor]]:
+    """(which vectors, which tile of codes, [R,G,W] scores), in one buffer; columns without a code score infinity."""
+    columns, rows = min(COLUMNS, len(codes_KD)), tile_rows(len(x_MD), codes_KD)
+    width = min(GROUP, columns)
+    groups = -(-columns // width)
     buffer = x_MD.new_empty(min(rows, len(x_MD)), groups * width)
-    buffer[:, count:] = math.inf
-    for x_RD in x_MD.split(rows):
-        scores_RK = buffer[: len(x_RD)]
-        torch.addmm(half_K, x_RD, codes_KD.t(), alpha=-1, out=scores_RK[:, :count])
-        yield scores_RK.view(len(x_RD), groups, width)
+    for start in range(0, len(x_MD), rows):
+        x_RD = x_MD[start : start + rows]
+        scores = buffer[: len(x_RD)]
+        for tile, first in enumerate(range(0, len(codes_KD), columns)):
+            some = slice(first, first + columns)
+            table = codes_KD[some]
+            scores[:, len(table) :] = math.inf
+            torch.addmm(half_K[some], x_RD, table.t(), alpha=-1, out=scores[:, : len(table)])
+            yield slice(start, start + len(x_RD)), tile, scores.view(len(x_RD), groups, width)
 
 
 def _exact(x_RD: torch.Tensor, codes_KD: torch.Tensor, cosine: bool) -> torch.Tensor:

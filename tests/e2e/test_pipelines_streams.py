@@ -195,7 +195,7 @@ STREAM: dict[str, Any] = {
         "think": {"use": "language/causal-lm", "weights": "random:0", "in": {"message": "prompt", "image": "code",
                                                                              "audio": "hear"},
                   "with": {"preset": "tiny", "inputs": [], "max_new_tokens": 96,
-                           "codebooks": {"image": {}, "audio": {"turns": 2, "length": [8, 24]}}}},
+                           "codebooks": {"image": {}, "audio": {"length": [8, 24]}}}},
         "draw": {"of": "code", "call": "decode", "in": "think.image"},
         "sing": {"of": "hear", "call": "decode", "in": "think.audio"},
     },
@@ -219,6 +219,16 @@ def test_one_stream_of_pictures_and_sounds_speaks_over_three_turns() -> None:
     media = [p for p in first.parts if isinstance(p, Media)]
     for medium in media:
         assert sum(ids == list(medium.tokens.value) for ids in seen) == 2, f"{medium.kind} is read in both later turns"
+
+
+def test_a_codec_of_other_turns_is_told_before_anything_is_built() -> None:
+    nodes = STREAM["nodes"]
+    think = {
+        **nodes["think"],
+        "with": {**nodes["think"]["with"], "codebooks": {"image": {}, "audio": {"turns": 4, "length": 8}}},
+    }
+    with pytest.raises(Exception, match="turns"):
+        load({**STREAM, "nodes": {**nodes, "think": think}})
 
 
 def test_three_pictures_of_a_stream_are_decoded_in_one_batch() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from anyany_tokenizers.codebooks import DebiasedCodebook, EmaCodebook, GradientCodebook, passed, perplexity
 from anyany_tokenizers.fast_codebook import FastCodebook, speed_up
-from anyany_tokenizers.nearest import _rows, nearest
+from anyany_tokenizers.nearest import COLUMNS, nearest, tile_rows
 from vector_quantize_pytorch import ResidualVQ, VectorQuantize
 
 
@@ -23,7 +23,8 @@ def by_hand(x: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
 
 # nearest ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("vectors", "width", "codes"), [(1, 1, 1), (7, 3, 5), (300, 8, 129), (65, 32, 1000), (200, 100, 256), (0, 4, 9)]
+    ("vectors", "width", "codes"),
+    [(1, 1, 1), (7, 3, 5), (300, 8, 129), (65, 32, 1000), (200, 100, 256), (0, 4, 9), (33, 5, 2500)],
 )
 def test_the_nearest_code_is_that_of_all_distances(vectors, width, codes):
     x, table = normal(vectors, width), normal(codes, width, seed=1)
@@ -46,13 +47,15 @@ def test_codes_far_shorter_than_the_vectors_are_told_apart():
 
 
 def test_a_vector_has_the_same_code_alone_in_any_batch_and_with_any_number_of_threads():
-    x, table = normal(500, 24), normal(700, 24, seed=1)
-    table[350:] = table[:350] + 3e-7 * normal(350, 24, seed=2)
+    x, table = normal(500, 24), normal(3000, 24, seed=1)
+    table[1500:] = table[:1500] + 3e-7 * normal(1500, 24, seed=2)
     together, threads = nearest(x, table), torch.get_num_threads()
     assert torch.equal(together, torch.cat([nearest(row[None], table) for row in x]))
     try:
         torch.set_num_threads(2)
-        assert torch.equal(together, nearest(x, table))
+        with torch.inference_mode():
+            assert torch.equal(together, nearest(x, table))
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
 
@@ -67,9 +70,9 @@ def test_half_precision_is_searched_as_the_numbers_it_holds():
     assert torch.equal(nearest(x, table), by_hand(x, table))
 
 
-def test_a_blocks_table_is_a_fortieth_of_the_whole_one():
+def test_a_tile_is_less_than_a_fortieth_of_all_distances():
     for vectors, codes in ((4096, 4096), (8192, 8192), (65536, 16384)):
-        assert _rows(vectors, torch.empty(codes, 1)) * 40 <= vectors
+        assert tile_rows(vectors, torch.empty(codes, 1)) * COLUMNS * 40 <= vectors * codes
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -13,7 +13,7 @@ import torch
 from anyany_language.bpe import train
 from anyany_language.causal_cards import CausalLmConfig, codebook_settings
 from anyany_language.chat import pieces
-from anyany_language.codebooks import Written, lay_out, sizes
+from anyany_language.codebooks import Sizes, Written, lay_out, sizes
 from anyany_language.pretrained import tokenizer_of
 from anyany_language.signals import signal_tokens, split_reply
 
@@ -159,7 +159,9 @@ def test_what_nothing_fixes_is_told_with_the_option_that_does() -> None:
     told = codebook_settings(CausalLmConfig(codebooks=["image"]))["image"]
     with pytest.raises(ValueError, match=r"how long the image of think is; give .*codebooks: {image: {length"):
         sizes("image", told, Build(node="think", sizes={"image_codes": 4, "image_length": None}))
-    assert sizes("image", told, Build(node="think", sizes={"image_codes": 4, "image_length": 9})) == (4, 9, 9)
+    assert sizes("image", told, Build(node="think", sizes={"image_codes": 4, "image_length": 9})) == Sizes(
+        codes=4, least=9, most=9, turns=1
+    )
     with pytest.raises(ValueError, match="do not divide into 3 turns"):
         model(inputs=[], codebooks={"audio": {"codes": 12, "length": [2, 8], "turns": 3}})
 
