@@ -23,8 +23,8 @@ def checkpoint_of(component: Any) -> dict[str, torch.Tensor]:
         tensors = component.state_dict()
     seen: set[int] = set()
     own = {}
-    for name, held in tensors.items():
-        tensor = full(held)
+    wholes = {name: full(held) for name, held in tensors.items()}  # kept together: no two share a place by chance
+    for name, tensor in wholes.items():
         if tensor.data_ptr() in seen and tensor.numel():
             continue  # a tie: the file holds it once
         seen.add(tensor.data_ptr())
