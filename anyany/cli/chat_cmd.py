@@ -235,14 +235,15 @@ class Talk:
     def _show(self, reply: Message) -> None:
         """Text and paths in order; what was streamed is not said twice."""
         from anyany.cli.inline import drawn
-        from anyany.cli.run_show import near
+        from anyany.cli.run_show import harmless, near
         from anyany.kinds.message import Media
 
+        terminal = self.out.isatty()
         seen = self.streamer is not None and self.streamer.has(reply.text)
         for part in reply.parts:
             if isinstance(part, str):
                 if not seen and part.strip():
-                    print(part.strip(), file=self.out)
+                    print(harmless(part.strip()) if terminal else part.strip(), file=self.out)
             elif isinstance(part, Media):
                 print(near(part.path) if part.path else f"[{part.kind}]", file=self.out)
                 if self.protocol is not None:

@@ -79,6 +79,11 @@ class Progress:
             self._bar.stop()
 
 
+def harmless(text: str) -> str:
+    """What a model wrote, for a terminal: control characters but line ends and tabs are shown as marks, not obeyed."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in "\n\t " else "\ufffd" for c in text)
+
+
 class Streamer:
     """Text of the one item of a run, on the terminal as it comes; `shown` are the nodes whose text was seen."""
 
@@ -90,7 +95,7 @@ class Streamer:
         if self.shown and node not in self.shown:
             self.out.write("\n")
         self.shown[node] = self.shown.get(node, "") + text
-        self.out.write(text)
+        self.out.write(harmless(text))
         self.out.flush()
 
     def close(self) -> None:
