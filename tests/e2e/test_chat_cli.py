@@ -18,6 +18,7 @@ from plugins_for_tests.engine_pipes import registry
 
 from anyany import media
 from anyany.cli import main
+from anyany.cli.run_show import harmless
 from anyany.media.images import meet_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,6 +203,10 @@ def test_in_a_terminal_text_streams_once_and_ctrl_c_stops_the_reply_but_not_the_
     terminal.type("/quit\r")
     terminal.until("the conversation is in o/chat.html")
     assert terminal.process.wait(timeout=30) == 0
+
+
+def test_what_a_model_writes_does_not_steer_the_terminal() -> None:
+    assert harmless("\x1b]0;owned\x07\x9b2J\rhi\n\tön 漢") == "\ufffd]0;owned\ufffd\ufffd2J\ufffdhi\n\tön 漢"
 
 
 # the shipped weights --------------------------------------------------------------------------------------
