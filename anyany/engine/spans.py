@@ -120,6 +120,8 @@ class _Table:
         self.refined: set[tuple[int, int]] = set()
         self.steps: list[dict[tuple[int, int], int]] = [{}]  # of each state: symbol -> state
         self.need = [0]
+        for token in sorted(self.outside):  # classes of their own: codes that lie around one are not outside with it
+            self._refine((token, 1))
 
     def add(self, span: Span) -> None:
         """A span's states: behind each token of its beginning, each code, each token of its end."""
@@ -182,6 +184,8 @@ class _Table:
         next_SC = torch.full((len(self.steps), len(self.symbols)), ILLEGAL, dtype=torch.int64)
         next_SC[0, 0] = 0
         for token in self.outside:
+            if any(first <= token < first + count for first, count in self.steps[0]):
+                raise ValueError(f"token {token} begins a span and stands outside of them too")
             next_SC[0, self.class_V[token]] = 0
         kinds = {symbol: [k for k, held in enumerate(self.symbols) if symbol in held] for symbol in self.refined}
         rows = [(state, kind, there) for state, steps in enumerate(self.steps)

@@ -267,3 +267,16 @@ def test_a_span_that_could_not_come_whole_is_an_error(span: Span, said_so: str) 
 def test_two_spans_that_begin_alike_are_an_error() -> None:
     with pytest.raises(ValueError, match="share token 9"):
         span_rules(VOCAB, {"a": [9, 10], "b": [9, 11]})
+
+
+def test_a_separator_among_the_codes_of_another_span_lets_none_of_them_stand_outside() -> None:
+    spans = {"image": Span(begin=(10, 33, 11)), "speech": Span(begin=(22,), codes=((32, 6),), least=2, most=2)}
+    rules = span_rules(VOCAB, spans, outside=[33])
+    for token in range(32, 38):
+        (row,) = said(wanting([[token]]), [4], rules)
+        assert row.ids == ([33] * 4 if token == 33 else [0] * 4), "33 stands anywhere, the other codes in their span"
+
+
+def test_a_separator_that_begins_a_span_is_an_error() -> None:
+    with pytest.raises(ValueError, match="token 10 begins a span and stands outside"):
+        span_rules(VOCAB, {"image": [10, 5, 11]}, outside=[10])
