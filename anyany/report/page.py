@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -11,10 +11,13 @@ from anyany.engine.items import Result
 from anyany.engine.plan import Plan, Wanted
 from anyany.report.runlog import RunLog
 from anyany.report.table import HEAD
+from anyany.spec.graph import Bracket
 
 SHOWN = 50
 BYTES = 40 * 2**20
 """Items beyond these are counted, not shown."""
+BESIDE = ("image", "mask", "video")
+"""Kinds whose lists stand side by side."""
 
 
 class Page:
@@ -44,11 +47,20 @@ class Page:
             outputs.append(f'<p class="failed">{escape(str(told["error"]))}</p>')
         for name, value in result.outputs.items() if told["status"] == "ok" else ():
             wanted = self.plan.outputs[name]
-            outputs.append(_named(name, _shown(wanted, value, len(wanted.stack) + wanted.listed)))
+            html = _shown(wanted, value, len(wanted.stack) + wanted.listed, self._entries(name))
+            outputs.append(_named(name, html))
         seconds = f"{told['seconds']:.2f} s"
         name = escape(result.item, True)
         head = f'<h3 id="{name}">{name} <small>{told["status"]}, {seconds}</small></h3>'
         return f'{head}<div class="pair"><div>{"".join(inputs)}</div><div>{"".join(outputs)}</div></div>'
+
+    def _entries(self, output: str) -> list[str]:
+        """What feeds each value of an output that is a bracket of single values; nothing where some may be absent."""
+        found = self.plan.graph.outputs.get(output)
+        source = found.source if found is not None else None
+        if not isinstance(source, Bracket) or any(e.star or e.flow.maybe for e in source.entries):
+            return []
+        return [e.flow.label for e in source.entries]
 
     def write(self, path: str, rows: list[tuple[str, ...]], log: RunLog, counts: Mapping[str, int]) -> None:
         """Write the page under a temporary name, then rename. Raises OSError."""
@@ -80,6 +92,8 @@ h1{margin-bottom:0} h3{margin:2rem 0 .4rem;border-top:1px solid #dde1e7;padding-
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:2rem} .pair>div{min-width:0;overflow-wrap:anywhere}
 .name{font-size:.8rem;color:#667;margin-top:.5rem} table{border-collapse:collapse}
 td,th{padding:.15rem .7rem;text-align:left;border-bottom:1px solid #eef0f3} .failed{color:#a31515}
+.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(7rem,1fr));gap:.6rem;align-items:start}
+.row figure{margin:0;min-width:0} .row img,.row video{min-width:0;width:100%} figcaption{font-size:.8rem;color:#667}
 .graph{overflow-x:auto;margin:1rem 0} img,video{max-width:100%} img{image-rendering:auto}
 """
 
@@ -88,18 +102,30 @@ def _named(name: str, html: str) -> str:
     return f'<div class="name">{escape(name)}</div>{html}'
 
 
-def _shown(told: str | Wanted, value: Any, deep: int) -> str:
-    """A value of a kind, or of an output, as HTML."""
+def _shown(told: str | Wanted, value: Any, deep: int, names: Sequence[str] = ()) -> str:
+    """A value of a kind, or of an output, as HTML; a list of pictures side by side, under the `names` of its values."""
     if value is None:
         return "<p>–</p>"
     if deep and isinstance(value, list):
-        return "".join(_shown(told, v, deep - 1) for v in value[:24]) or "<p>(an empty list)</p>"
+        shown = [_shown(told, v, deep - 1) for v in value[:24]]
+        if deep > 1 or len(shown) < 2 or any(_kind(told, v) not in BESIDE for v in value):
+            return "".join(shown) or "<p>(an empty list)</p>"
+        notes = names if len(names) == len(value) else [""] * len(shown)
+        return f'<div class="row">{"".join(_figure(*pair) for pair in zip(shown, notes))}</div>'
     from anyany import media
 
     try:
-        return media.preview(told if isinstance(told, str) else told.kind_of(value), value)
+        return media.preview(_kind(told, value), value)
     except Exception as error:  # a plugin's own preview may raise anything; the run goes on
         return f'<p class="failed">cannot be shown: {escape(str(error))}</p>'
+
+
+def _kind(told: str | Wanted, value: Any) -> str:
+    return told if isinstance(told, str) else told.kind_of(value)
+
+
+def _figure(html: str, note: str) -> str:
+    return f"<figure>{html}{f'<figcaption>{escape(note)}</figcaption>' if note else ''}</figure>"
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

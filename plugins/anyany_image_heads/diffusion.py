@@ -233,7 +233,8 @@ class Diffusion(Component):
     def lost(self, ctx: Context, values: list[Conds], image: Rows) -> dict[str, Rows]:
         """The loss of pictures under conditions."""
         side = self.side * self._factor
-        clean = self._encode(torch.stack([square(v.to(ctx.device), side) for v in image]), ctx)
+        with torch.no_grad():  # else the autoencoder would learn latents that are easy to draw
+            clean = self._encode(torch.stack([square(v.to(ctx.device), side) for v in image]), ctx)
         gone_B = (ctx.uniform((), 0) < self.config.drop).tolist()
         values = [self.null(v, ctx) if gone else v for v, gone in zip(values, gone_B)]
         noise, x, t_B, wanted = self._noised(clean, ctx)

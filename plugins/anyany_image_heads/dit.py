@@ -104,7 +104,8 @@ class Dit(Head):
         """[B]: squared error of the noise at one random step, and with a learned variance its bound."""
         if self.vae is None:
             raise ValueError(f"{self.build.node} has no autoencoder to make latents of pictures with")
-        clean = self.vae.encode(pixels_B3SS).float()
+        with torch.no_grad():  # else the autoencoder would learn latents that are easy to draw
+            clean = self.vae.encode(pixels_B3SS).float()
         t_B = (ctx.uniform((), 1) * len(self.process)).long()
         noise = ctx.normal(tuple(clean.shape[1:]), 2)
         out = self.model(gaussian.noised(self.process, clean, t_B, noise).to(ctx.dtype), t_B, cond_BC).float()

@@ -126,7 +126,8 @@ class Mar(Head):
         if self.vae is None:
             raise ValueError(f"{self.build.node} has no autoencoder to make latents of pictures with")
         m, many = self.model, self.config.diffusion_repeat
-        clean_BLD = patches(self.vae.encode(pixels_B3SS).float(), self.config.patch)
+        with torch.no_grad():  # else the autoencoder would learn latents that are easy to draw
+            clean_BLD = patches(self.vae.encode(pixels_B3SS).float(), self.config.patch)
         low, high = (torch.special.ndtr(torch.tensor((x - MEAN_MASKED) / SPREAD)) for x in (LEAST_MASKED, 1.0))
         u = ctx.uniform((), 1)[0].cpu()
         rate = float(MEAN_MASKED + SPREAD * torch.special.ndtri(low + u * (high - low)))

@@ -5,6 +5,7 @@ Within 1 % of what was published, or listed with our count; why they differ is t
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,37 @@ EXPLAINED: dict[str, tuple[str, dict[str, Any], int, float, str]] = {
     "ScreenAI's UL2-3B": ("language/seq2seq", UL2_3B, 2_849_757_184, 2.93e9, "screenai"),
 }
 
+HEADS: dict[str, tuple[str, dict[str, Any], str, float]] = {
+    "VAR-d16": ("image_heads/var", {"preset": "d16", "classes": 1000}, "model", 310 * MILLION),
+    "VAR-d20": ("image_heads/var", {"preset": "d20", "classes": 1000}, "model", 600 * MILLION),
+    "VAR-d30": ("image_heads/var", {"preset": "d30", "classes": 1000}, "model", 2.0 * BILLION),
+    "VAR's tokenizer": ("image_heads/var", {"preset": "d16", "classes": 1000}, "vae", 109 * MILLION),
+    "MAR-B": ("image_heads/mar", {"preset": "base", "classes": 1000}, "model", 208 * MILLION),
+    "MAR-L": ("image_heads/mar", {"preset": "large", "classes": 1000}, "model", 479 * MILLION),
+    "MAR-H": ("image_heads/mar", {"preset": "huge", "classes": 1000}, "model", 943 * MILLION),
+    "MAR's KL-16": ("image_heads/mar", {"preset": "base", "classes": 1000}, "vae", 66 * MILLION),
+    "DiT-XL/2": ("image_heads/dit", {"classes": 1000}, "model", 675 * MILLION),
+    "DiT-XL/2 at 512": ("image_heads/dit", {"classes": 1000, "side": 64}, "model", 675 * MILLION),
+    "Stable Diffusion's autoencoder in DiT": ("image_heads/dit", {"classes": 1000}, "vae", 83.65 * MILLION),
+    "Stable Diffusion's autoencoder": ("tokenizers/kl-vae", {}, "", 83.65 * MILLION),
+}
+HEADS_EXPLAINED: dict[str, tuple[str, dict[str, Any], int, float, str]] = {
+    "VAR-d24": ("image_heads/var", {"preset": "d24", "classes": 1000}, 1_033_399_360, 1.0e9, "var"),
+    "VAR-d36": ("image_heads/var", {"preset": "d36", "classes": 1000}, 2_353_893_904, 2.3e9, "var"),
+}
+"""Networks by themselves: what is published leaves the autoencoder out."""
+SD_UNET = {
+    "_class_name": "UNet2DConditionModel", "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280],
+    "cross_attention_dim": 768, "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3, "in_channels": 4, "out_channels": 4,
+    "layers_per_block": 2, "sample_size": 64,
+}  # fmt: skip
+SD_VAE = {
+    "_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512], "latent_channels": 4,
+    "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "layers_per_block": 2, "sample_size": 512,
+}  # fmt: skip
+
 
 @cache
 def _count(key: str) -> int:
@@ -89,11 +121,15 @@ def _count(key: str) -> int:
     return counted(component, options)
 
 
-def counted(component: str, options: dict[str, Any]) -> int:
+def counted(component: str, options: dict[str, Any], part: str = "") -> int:
+    found = built(component, options)
+    return sum(p.numel() for p in (found.get_submodule(part) if part else found).parameters())
+
+
+def built(component: str, options: dict[str, Any], folder: Path | None = None) -> Any:
     made = bench(default_registry().card(component), options)
     node = made.node(next(iter(made.calls)), ("random:0",))
-    built = build_on_meta(node, torch.device("meta"), torch.float32, Assets(None))
-    return sum(p.numel() for p in built.parameters())
+    return build_on_meta(node, torch.device("meta"), torch.float32, Assets(folder)).requires_grad_(False)
 
 
 @pytest.mark.parametrize("name", WITHIN)
@@ -108,6 +144,30 @@ def test_a_count_that_is_further_off_is_ours_and_told_on_its_page(name: str) -> 
     assert abs(ours / published - 1) > 0.01, "it is within 1 % and belongs into the other table"
     text = (PAGES / f"{page}.md").read_text("utf-8")
     assert f"{ours:,}" in text or f"{ours / MILLION:.1f} M" in text
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_count_of_a_network_that_draws_is_within_one_percent_of_the_published_one(name: str) -> None:
+    component, options, part, published = HEADS[name]
+    assert counted(component, options, part) == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize("name", HEADS_EXPLAINED)
+def test_a_count_published_with_two_digits_is_ours_rounded_and_told_on_its_page(name: str) -> None:
+    component, options, ours, published, page = HEADS_EXPLAINED[name]
+    assert counted(component, options, "model") == ours
+    assert abs(ours / published - 1) > 0.01, "it is within 1 % and belongs into the other table"
+    assert f"{ours:,}" in (PAGES / f"{page}.md").read_text("utf-8")
+
+
+def test_stable_diffusions_released_configuration_has_its_published_sizes(tmp_path: Path) -> None:
+    for name, config in (("unet", SD_UNET), ("vae", SD_VAE)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model_index.json").write_text("{}")
+    found = built("image_heads/diffusion", {"cond": 768}, tmp_path)
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in found.named_children()}
+    assert counts == {"unet": pytest.approx(859.5e6, rel=1e-4), "vae": pytest.approx(83.65e6, rel=1e-4)}
 
 
 def test_the_parts_of_screenai_make_up_the_three_published_sizes() -> None:
@@ -134,10 +194,8 @@ def test_whispers_published_figures_are_its_counts_and_one_attention_more(
     ("3B", (2048, 24, 1), 36_708_354), ("4B", (2560, 32, 2), 56_109_058), ("9B", (4096, 32, 4), 139_476_994),
 ])  # fmt: skip
 def test_openflamingos_blocks_are_of_their_released_size(name: str, shape: tuple[int, int, int], block: int) -> None:
-    made = bench(default_registry().card("language/gated-xattn"), blocks(*shape))
-    node = made.node("generate", ("random:0",))
-    built = build_on_meta(node, torch.device("meta"), torch.float32, Assets(None))
-    each = [sum(p.numel() for p in one.parameters()) for one in built.gated.values()]
+    found = built("language/gated-xattn", blocks(*shape))
+    each = [sum(p.numel() for p in one.parameters()) for one in found.gated.values()]
     assert each == [block] * (shape[1] // shape[2])
 
 
@@ -156,6 +214,14 @@ def test_bert_at_512_words_costs_what_was_published_with_its_head_counted_half()
     assert alone is not None and whole is not None and rows["read"].input == "512 words"
     assert (alone + whole) / 2 == pytest.approx(109e9, rel=0.01)
     assert alone == pytest.approx(96.6e9, rel=0.001) and whole == pytest.approx(121.2e9, rel=0.001)
+
+
+@pytest.mark.parametrize(("side", "published"), [(32, 118.6), (64, 524.6)])
+def test_a_step_of_dit_costs_what_was_published_in_multiply_adds(side: int, published: float) -> None:
+    draw = {"use": "image_heads/dit", "weights": "random:0", "with": {"classes": 1000, "side": side}, "in": "label"}
+    (row,) = inspected({"draw": draw}, label="label").values()
+    assert row.flops is not None and row.input == f"one step, 4×{side}×{side}"
+    assert row.flops / 2e9 == pytest.approx(published, rel=0.01)
 
 
 def test_what_a_node_is_counted_on_is_as_long_as_what_comes_before_it() -> None:
@@ -199,9 +265,7 @@ def test_attention_through_learned_points_is_linear_in_the_set() -> None:
     """Twice the set more costs twice as much more: nothing but a part that the points alone cost stands beside it."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    made = bench(default_registry().card("adapters/isab"), {"inputs": 128, "outputs": 128})
-    node = made.node("transform", ("random:0",))
-    block = build_on_meta(node, torch.device("meta"), torch.float32, Assets(None)).requires_grad_(False)
+    block = built("adapters/isab", {"inputs": 128, "outputs": 128})
 
     def cost(places: int) -> int:
         with FlopCounterMode(display=False) as counter:
