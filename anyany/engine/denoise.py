@@ -19,7 +19,7 @@ from anyany.engine.folding import DrawnNoise, Folded, fold, marks
 NoiseOf = Callable[[tuple[int, ...], int], torch.Tensor]
 Conds = tuple[torch.Tensor, ...]
 Ask = Callable[..., torch.Tensor]
-"""`ask(x [B,...], timestep [B], *conds)`: one pass of a network."""
+"""`ask(x [B,...], timestep [B], *conds)`: one pass of a network. x is the loop's memory: good until the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +89,9 @@ def _together(ctx: Context, rows: Sequence[int], wishes: Sequence[Wish], ask: As
         return ctx.noise.normal(keys, shape, where, step, ctx.device)
 
     schedule = schedule_of(wishes[0].steps)
-    guide = _Guide(wishes, ctx.device, schedule)
     walk = _Walk(schedule, wishes, noise, ctx.device)
     x_BX, folded = walk.begin(), walk.folded
+    guide = _Guide(wishes, ctx.device, schedule, folded)
     drawn = DrawnNoise(noise)
     for index in range(walk.first, walk.steps):
         ctx.check()
@@ -99,9 +99,8 @@ def _together(ctx: Context, rows: Sequence[int], wishes: Sequence[Wish], ask: As
             with drawn:
                 x_BX = walk.own_step(index, x_BX, guide, ask)
         else:
-            scale = folded.seen[index]
-            found = guide(ask, x_BX if scale == 1 else x_BX * scale, index)
-            x_BX = folded.step(index, x_BX, found, walk.draw(index))
+            found = guide(ask, x_BX, index, folded.seen[index])
+            x_BX = folded.step(index, x_BX, found, walk.draw(index), owned=guide.room is not None)
         if walk.mask_BX is not None:
             x_BX = walk.masked(index, x_BX)
     return x_BX
@@ -178,10 +177,11 @@ def _with_prediction(folded: Folded | None, schedule: Schedule) -> Folded | None
 class _Guide:
     """What steers rows that run together: null + scale (cond - null), both halves in one batch of 2B.
 
-    Where cond and null differ in length they go one after the other.
+    Where cond and null differ in length they go one after the other. Folded walks have memory of their own (`room`):
+    what stays in place stays in the cache.
     """
 
-    def __init__(self, wishes: Sequence[Wish], device: torch.device, schedule: Schedule) -> None:
+    def __init__(self, wishes: Sequence[Wish], device: torch.device, schedule: Schedule, folded: Folded | None) -> None:
         self.rows, self.channels = len(wishes), schedule.guided
         self.conds = tuple(map(torch.stack, zip(*(w.conds for w in wishes))))
         nulls = [w.nulls for w in wishes if w.nulls is not None]
@@ -192,9 +192,15 @@ class _Guide:
         self.scale = scale_B.view(-1, *(1,) * len(wishes[0].shape))
         times_S1 = schedule.scheduler.timesteps.to(device)[:, None]
         self.times = times_S1.expand(-1, self.rows * (2 if fit else 1)).unbind(0)
+        plain = folded is not None and self.channels is None and not torch.is_grad_enabled()
+        self.room = _Room(self.rows, wishes[0].shape, device) if plain and fit else None
 
-    def __call__(self, ask: Ask, x_BX: torch.Tensor, index: int) -> torch.Tensor:
-        t = self.times[index]
+    def __call__(self, ask: Ask, x_BX: torch.Tensor, index: int, scale: float = 1.0) -> torch.Tensor:
+        """The answer at step `index` to `scale` times x."""
+        if self.room is not None and self.both is not None:
+            found = ask(self.room.filled(x_BX, scale), self.times[index], *self.both).float()
+            return torch.lerp(found[self.rows :], found[: self.rows], self.scale, out=self.room.next())
+        x_BX, t = x_BX if scale == 1 else x_BX * scale, self.times[index]
         if self.both is not None:
             found = ask(torch.cat((x_BX, x_BX)), t, *self.both).float()
             return self._mixed(found[: self.rows], found[self.rows :])
@@ -208,3 +214,26 @@ class _Guide:
             return torch.lerp(without, with_cond, self.scale)
         guided = torch.lerp(without[:, : self.channels], with_cond[:, : self.channels], self.scale)
         return torch.cat([guided, with_cond[:, self.channels :]], 1)
+
+
+class _Room:
+    """Memory of a walk: the batch of both halves that the network sees, and two places where x lies by turns."""
+
+    def __init__(self, rows: int, shape: Sequence[int], device: torch.device) -> None:
+        self.twice = torch.empty(2 * rows, *shape, device=device, dtype=torch.float32)
+        self.front, self.back = self.twice[:rows], self.twice[rows:]
+        self.places = [torch.empty_like(self.front) for _ in range(2)]
+
+    def filled(self, x_BX: torch.Tensor, scale: float) -> torch.Tensor:
+        """[2B,...]: x, scaled, in both halves."""
+        if scale == 1:
+            self.front.copy_(x_BX)
+        else:
+            torch.mul(x_BX, scale, out=self.front)
+        self.back.copy_(self.front)
+        return self.twice
+
+    def next(self) -> torch.Tensor:
+        """[B,...]: where x does not lie."""
+        self.places.reverse()
+        return self.places[0]

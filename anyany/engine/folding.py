@@ -30,10 +30,16 @@ class Folded:
     width: Sequence[float]
     drawn: Sequence[bool]
 
-    def step(self, index: int, x: torch.Tensor, found: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
-        """The next x; `x` itself is left alone. noise: None where the step draws none."""
+    def step(self, index: int, x: torch.Tensor, found: torch.Tensor, noise: torch.Tensor | None,
+             owned: bool = False) -> torch.Tensor:  # fmt: skip
+        """The next x; `x` itself is left alone. noise: None where the step draws none. owned: it may be `found`."""
         keep, take = self.keep[index], self.take[index]
-        moved = torch.add(x, found, alpha=take) if keep == 1 else torch.mul(x, keep).add_(found, alpha=take)
+        if not owned:
+            moved = torch.add(x, found, alpha=take) if keep == 1 else torch.mul(x, keep).add_(found, alpha=take)
+        elif keep == 1:
+            moved = torch.add(x, found, alpha=take, out=found)
+        else:
+            moved = found.mul_(take).add_(x, alpha=keep)
         return moved if noise is None else moved.add_(noise, alpha=self.width[index])
 
 
