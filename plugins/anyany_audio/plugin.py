@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor
+from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor, var
 from anyany_audio.sound_cards import CARDS as SOUND
 
 SOURCE = "Whisper (Radford et al. 2022, arXiv 2212.04356); openai/whisper; transformers"
@@ -119,7 +119,47 @@ WHISPER = card(
 )
 
 
+class CtcConfig(Config):
+    """What a position may say."""
+
+    symbols: list[str] = option([chr(n) for n in range(32, 127)], doc="letters or words, without the blank")
+    unit: str = option(
+        "characters", choices=("characters", "words"), doc="what a symbol is; words are joined by spaces"
+    )
+    width: int | None = option(None, low=1, doc="width taken (solved from the neighbour when not given)")
+
+    def __post_init__(self) -> None:
+        if not self.symbols or len(set(self.symbols)) != len(self.symbols) or "" in self.symbols:
+            raise ValueError("symbols is a list of different letters or words")
+        if self.unit == "characters" and any(len(s) != 1 for s in self.symbols):
+            raise ValueError("a symbol of unit `characters` is one letter; set unit: words")
+
+
+def ctc_calls(config: Any, facts: Any) -> dict[str, Call]:
+    features = Port("features", "N D", D=facts.known("width") or config.width or var("width", 512))
+    batching = Batching(max_rows=64)
+    return {
+        "transcribe": Call(takes={"features": features}, gives={"text": Port("text", doc="what was said")},
+                           teach="learn", batching=batching),
+        "learn": Call(takes={"features": features, "text": Port("text", doc="what was said")},
+                      gives={"loss": Port("loss", doc="negative log probability a symbol")}, batching=batching),
+    }  # fmt: skip
+
+
+CTC = card(
+    "audio/ctc",
+    role="decoder",
+    about="Text from features of a sound, symbol by symbol, learned without an alignment.",
+    source="Connectionist temporal classification (Graves et al. 2006); PyTorch's ctc_loss",
+    config=CtcConfig,
+    calls=ctc_calls,
+    facts=Facts(width=[tensor("*lm_head.weight", axis=1)]),
+    tiny={},
+    impl="anyany_audio.ctc:Ctc",
+)
+
+
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [LOG_MEL, WHISPER_ENCODER, WHISPER, *SOUND]
+    return [LOG_MEL, WHISPER_ENCODER, WHISPER, CTC, *SOUND]

@@ -6,8 +6,9 @@ The namespace also gives `bundle:mini/NAME`, the weights shipped in `weights/NAM
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from anyany.api.v1 import Call, Card, Config, Port, card, hookimpl, option
+from anyany.api.v1 import Batching, Call, Card, Config, Port, card, hookimpl, option
 
 
 class ScenesConfig(Config):
@@ -30,7 +31,56 @@ SCENES = card(
 )
 
 
+class SpeechConfig(Config):
+    """Sentences spoken by espeak-ng, made beforehand."""
+
+    path: str = option("", doc="a folder made by python -m anyany_mini.corpus, relative to the spec's")
+    n: int | None = option(None, low=1, doc="how many sentences of it (all)")
+    skip: int = option(0, low=0, doc="sentences left out at its beginning, as for validation")
+    noise: float = option(0.5, low=0.0, high=1.0, doc="share of them with noise at 20 to 40 dB")
+
+
+SPEECH = card(
+    "mini/speech",
+    role="source",
+    about="Spoken sentences of the miniature world: fields audio, text and, in seconds, the starts of words.",
+    config=SpeechConfig,
+    calls={"read": Call(takes={}, gives={"record": Port("text", doc="a record as JSON, without its sound")})},
+    weights=False,
+    tiny={},
+    impl="anyany_mini.speech:Speech",
+)
+
+
+class HearConfig(Config):
+    """The miniature's ear."""
+
+    mels: int = option(80, low=4, doc="mel bands")
+    width: int = option(128, low=8, doc="features a position")
+    layers: int = option(3, low=1, doc="blocks")
+    heads: int = option(4, low=1, doc="attention heads a block")
+    mlp: int = option(256, low=1, doc="feed-forward width")
+
+
+def hear_calls(config: Any, facts: Any) -> dict[str, Call]:
+    audio = Port("audio", rate=16000, channels=1, doc="speech")
+    features = Port("features", "N D", D=config.width, space="self", doc="12.5 positions a second")
+    return {"encode": Call(takes={"audio": audio}, gives={"features": features}, batching=Batching(max_rows=64))}
+
+
+HEAR = card(
+    "mini/hear",
+    role="encoder",
+    about="Speech as 12.5 features a second: log-mel, strided convolutions and a small transformer.",
+    source="Fast Conformer's eightfold subsampling (Rekesh et al. 2023, arXiv 2305.05084)",
+    config=HearConfig,
+    calls=hear_calls,
+    tiny={"mels": 16, "width": 16, "layers": 1, "heads": 2, "mlp": 32},
+    impl="anyany_mini.hearing:Ear",
+)
+
+
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [SCENES]
+    return [SCENES, SPEECH, HEAR]

@@ -164,7 +164,11 @@ def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     draw = models.Draw(models.DRAW)
     start(draw)
-    draw.text_encoder.load_state_dict(torch.load(CHECKPOINTS / "captions.pt", weights_only=True)["text_encoder"])
+    if options.start == "bundle":
+        draw.load_state_dict(models.load("draw")[0].state_dict())
+    else:
+        captions = torch.load(CHECKPOINTS / "captions.pt", weights_only=True)
+        draw.text_encoder.load_state_dict(captions["text_encoder"])
     draw.text_encoder.requires_grad_(False)
     team = Team.join()
     run, optim, average = Run(options.name), optimizer([draw], decay=0.01), Average(draw, 0.998)
@@ -208,6 +212,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=7_000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--start", choices=("captions", "bundle"), default="captions", help="bundle: go on with draw")
     parser.add_argument("--jitter", type=float, default=0.25, help="spread of positions, sizes, colours")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mark-every", type=int, default=1000)

@@ -1,0 +1,45 @@
+"""What is said aloud in the miniature world: captions, questions, answers and instructions, without punctuation.
+
+Torch-free. Speech-only data may hold unseen pairs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anyany_mini import world
+
+WITHOUT_CAPTION = (
+    "describe it", "what do you see", "describe the picture", "draw it", "please draw it", "say it", "please say it",
+    "draw it and describe it", "describe it and draw it", "say it and draw it", "draw it and say it",
+)  # fmt: skip
+WITH_CAPTION = ("draw {}", "please draw {}", "show me {}", "say {}", "please say {}", "draw {} and describe it")
+AFTER_QUESTION = ("", "", "", " say the answer")
+ANSWERS = (*world.COLOURS, *(f"a {shape}" for shape in world.SHAPES), "one", "two", *world.PLACES)
+LONGEST = 6.0
+"""Seconds that no sentence exceeds, at the lowest speed."""
+
+
+def sample(rng: np.random.Generator) -> str:
+    """A sentence: half of them captions."""
+    roll = rng.random()
+    scene = world.sample_scene(rng, "any")
+    if roll < 0.5:
+        return world.caption(scene)
+    if roll < 0.7:
+        asked = world.questions(scene)
+        question, _ = asked[int(rng.integers(len(asked)))]
+        return question + AFTER_QUESTION[int(rng.integers(len(AFTER_QUESTION)))]
+    if roll < 0.8:
+        return ANSWERS[int(rng.integers(len(ANSWERS)))]
+    if roll < 0.9:
+        return WITHOUT_CAPTION[int(rng.integers(len(WITHOUT_CAPTION)))]
+    return WITH_CAPTION[int(rng.integers(len(WITH_CAPTION)))].format(world.caption(scene))
+
+
+def words() -> list[str]:
+    """Every word that may be said, sorted."""
+    rng = np.random.default_rng(0)
+    told = [*WITHOUT_CAPTION, *WITH_CAPTION, *AFTER_QUESTION, *ANSWERS, "and", *world.SIZES]
+    told += [q for _ in range(2000) for q, _ in world.questions(world.sample_scene(rng, "any"))]
+    return sorted({word for text in told for word in text.split()} - {"{}"})
