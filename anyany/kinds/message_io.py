@@ -18,6 +18,9 @@ _FORMS = (
     '{"points": [[x, y], …]}, {"mask": PATH} or {"role": "user"|"assistant"|"system"}'
 )
 
+_MEDIA_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tiff", ".tif", ".avif", ".wav", ".flac", ".ogg",
+                   ".mp3", ".aiff", ".mp4", ".webm", ".mkv", ".avi")  # fmt: skip
+
 
 def message_from(value: Any, base_dir: str | None) -> Message:
     """See `Message.of`."""
@@ -120,6 +123,10 @@ def _file(path: str, base_dir: str | None) -> Part:
     if found.kind in MEDIA_KINDS:
         return Media(kind=found.kind, path=path)
     if found.kind in ("text", "json"):
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix in _MEDIA_SUFFIXES:  # an error's page or a pointer saved in a medium's place is nobody's prompt
+            help = "get the file itself; text goes by another name, as notes.txt"
+            raise MediaError("E506", f"its name says {suffix[1:].upper()}, and it holds {found}", help, path)
         return _text(path)
     raise MediaError("E506", f"expected text, an image, audio or a video, found {found}", "convert it first", path)
 

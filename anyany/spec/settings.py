@@ -1,6 +1,7 @@
 """What a profile makes of a node: weights, options, device and dtype merged, presets expanded.
 
-Order, later wins: the node, the profile's `*`, the profile's entry for the node. Source: DESIGN section 3 (profiles).
+Order, later wins: the node, the profile's `*`, the profile's entry for the node, what `--set` says of the node.
+Source: DESIGN section 3 (profiles).
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Any
 from anyany.api.v1 import Card
 from anyany.errors.suggest import did_you_mean
 from anyany.registry.options import options_of
+from anyany.spec.marked import SET
 from anyany.spec.raw import RawProfile, Settings
 from anyany.spec.wires import Check, NodeState
+from anyany.spec.yaml_tree import Marked
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -76,7 +79,7 @@ def merge(check: Check, state: NodeState, card: Card) -> Settings:
     layers = [state.raw.settings]
     profile = check.spec.profiles.get(check.profile) if check.profile else None
     if profile is not None:
-        layers += _layers(check, profile, state, card)
+        layers += [*_layers(check, profile, state, card), _by_hand(state.raw.settings)]
     options: dict[str, Any] = {}
     for layer in layers:
         options.update(_expanded(check, card, layer))
@@ -93,6 +96,9 @@ def merge(check: Check, state: NodeState, card: Card) -> Settings:
 
 def source_of(check: Check, state: NodeState, key: str, option: str | None = None) -> Settings:
     """The layer that gave a key or option its value, for marks."""
+    own = _by_hand(state.raw.settings)
+    if option in (own.options or {}) or (option is None and getattr(own, key, None) is not None):
+        return state.raw.settings
     layers = [state.raw.settings]
     profile = check.spec.profiles.get(check.profile) if check.profile else None
     if profile is not None:
@@ -106,6 +112,35 @@ def source_of(check: Check, state: NodeState, key: str, option: str | None = Non
         ):
             return layer
     return state.raw.settings
+
+
+def _by_hand(settings: Settings) -> Settings:
+    """Of a node's settings, those that `--set` wrote: a profile does not undo them."""
+    tree = settings.tree
+    told = {key for key in ("weights", "device", "dtype") if _was_set(None if tree is None else tree.get(key))}
+    held = None if tree is None else tree.get("with")
+    if held is None or not isinstance(held.value, dict):
+        options = settings.options if _was_set(held) else None
+    else:
+        options = {k: v for k, v in (settings.options or {}).items() if _was_set(held.get(k))}
+    return Settings(
+        weights=settings.weights if "weights" in told else None,
+        options=options,
+        device=settings.device if "device" in told else None,
+        dtype=settings.dtype if "dtype" in told else None,
+        tree=tree,
+        path=settings.path,
+    )
+
+
+def _was_set(node: Marked | None) -> bool:
+    """Whether `--set` wrote a value, or something in it."""
+    if node is None:
+        return False
+    if node.mark.file == SET:
+        return True
+    inner = node.value.values() if isinstance(node.value, dict) else node.value if isinstance(node.value, list) else ()
+    return any(map(_was_set, inner))
 
 
 def _layers(check: Check, profile: RawProfile, state: NodeState, card: Card) -> list[Settings]:

@@ -262,6 +262,25 @@ def test_settings_for_a_node_come_after_those_for_all() -> None:
     assert (config.width, config.pool) == (96, "max")
 
 
+def test_a_profile_does_not_undo_what_the_command_line_sets() -> None:
+    """Neither an option that its preset holds, nor weights or places that it gives to all nodes."""
+    sets = ["nodes.look.with.width=32", "nodes.look.weights=random:3", "nodes.look.dtype=float64"]
+    nodes = {"look": look(**{"with": {"width": 96, "pool": "mean"}})}
+    for profile, resolution in (("mini", 8), ("own", 32)):
+        found = graph(nodes, {"a": "look"}, {"photo": "image"}, profiles=PROFILES, profile=profile, sets=sets)
+        config: Any = found.nodes["look"].config
+        assert (config.width, config.resolution) == (32, resolution)
+        assert found.nodes["look"].weights == ("random:3",) and found.nodes["look"].placement.dtype == "float64"
+
+
+def test_a_wrong_value_from_the_command_line_is_shown_there_under_a_profile_too() -> None:
+    nodes = {"look": look(**{"with": {"width": 96}})}
+    found = check(nodes, {"a": "look"}, {"photo": "image"}, profiles=PROFILES, profile="mini",
+                  sets=["nodes.look.with.width=wide"])  # fmt: skip
+    (told,) = [p for p in found.problems if p.is_error]
+    assert told.mark is not None and told.mark.file == "<--set>"
+
+
 def test_without_a_profile_the_spec_is_as_it_stands() -> None:
     found = profiled(None)
     assert (found.profile, found.nodes["look"].weights) == (None, ("random:0",))

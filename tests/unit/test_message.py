@@ -160,6 +160,17 @@ def test_a_template_mixes_text_and_files_by_their_content(files: Path) -> None:
     assert message.parts == ("What is in ", picture, ', and {why}? two notes{"a": 1}')
 
 
+def test_text_under_the_name_of_a_medium_is_refused(files: Path) -> None:
+    """A server's "not found" saved as a picture is nobody's prompt."""
+    (files / "gone.png").write_text("not found")
+    (files / "page.JPG").write_text("<html>not found</html>")
+    (files / "odd.wav").write_text('{"error": 404}')
+    for name, found in (("gone.png", "PNG, and it holds text"), ("page.JPG", "text \\(HTML\\)"), ("odd.wav", "JSON")):
+        with pytest.raises(MediaError, match=found) as caught:
+            parse_template(f"see {{file:{name}}}", str(files))
+        assert caught.value.code == "E506"
+
+
 def test_a_template_has_regions_and_turns(files: Path) -> None:
     message = parse_template("{role:system}be kind{role:user}{image:cat.png}{boxes:1,2,3,4;5,6,7,8}", str(files))
     assert message.parts[:3] == (Turn("system"), "be kind", Turn("user"))
