@@ -4,7 +4,7 @@
     python benchmarks/nearest_code.py --sizes 65536x64x16384 --rounds 3
 
 All take turns in one process on the same vectors, so that a busy machine slows them alike; the indices must be equal.
-Memory is the peak that each adds in a fresh process (Linux).
+Memory is the peak that each adds in a fresh process (Linux). Some 60 s; torch's threads as OMP_NUM_THREADS sets them.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def bytes_of(size: str, name: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="MxDxK", help="vectors × width × codes")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--json", action="store_true", help="one JSON object a size")
