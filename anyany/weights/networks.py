@@ -52,11 +52,12 @@ def network_of(part: Part) -> nn.Module:
     return network
 
 
-def scheduler_of(settings: Mapping[str, Any], steps: int | None = None, device: Any = None) -> Any:
+def scheduler_of(settings: Mapping[str, Any], steps: int | None = None, device: Any = None, own: bool = False) -> Any:
     """A fresh scheduler (they hold state): `class` or `_class_name`, and its settings.
 
-    steps: so many are set; flow matching goes from pure noise down in equal parts, where the scheduler's own list
-    would stop short of the last. Raises ValueError for a class that diffusers does not have.
+    steps: so many are set; flow matching with Euler's steps goes from pure noise down in equal parts, where the
+    scheduler's own list (`own`) would stop short of the last. Raises ValueError for a class that diffusers does not
+    have, and for a number of steps that it cannot go.
     """
     import diffusers
 
@@ -65,10 +66,15 @@ def scheduler_of(settings: Mapping[str, Any], steps: int | None = None, device: 
     if not isinstance(found, type) or not issubclass(found, diffusers.SchedulerMixin):
         raise ValueError(f"diffusers has no scheduler called {name}")
     scheduler: Any = found.from_config({k: v for k, v in settings.items() if k != "class" and not k.startswith("_")})
-    if steps is not None and "FlowMatch" in name:
-        scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=device)
-    elif steps is not None:
-        scheduler.set_timesteps(steps, device=device)
+    if steps is None:
+        return scheduler
+    try:
+        if name == "FlowMatchEulerDiscreteScheduler" and not own:
+            scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=device)
+        else:
+            scheduler.set_timesteps(steps, device=device)
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise ValueError(f"{name} cannot go {steps} steps ({error}); ask for other `steps`") from error
     return scheduler
 
 

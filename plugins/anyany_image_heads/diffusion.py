@@ -199,12 +199,7 @@ class Diffusion(Component):
 
     def _schedule(self, steps: int, ctx: Context) -> Schedule:
         plan = self.blueprint
-        scheduler = scheduler_of(plan.scheduler)
-        if plan.folders or "FlowMatch" not in type(scheduler).__name__:
-            scheduler.set_timesteps(steps, device=ctx.device)
-        else:
-            # From pure noise down in equal parts; the scheduler's own list would stop short of the last one.
-            scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=ctx.device)
+        scheduler = scheduler_of(plan.scheduler, steps, ctx.device, own=plan.folders)
         options = {"eta": self.config.eta} if self.config.eta and "DDIM" in type(scheduler).__name__ else {}
         return Schedule(scheduler=scheduler, prediction=plan.prediction, sigma_min=plan.sigma_min, options=options,
                         guided=self.channels if self.answers > self.channels else None)  # fmt: skip

@@ -49,7 +49,8 @@ def diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:
     if config.classes or denoiser in CLASS_CONDITIONAL:
         takes = {"cond": Port("label", doc="the class: its number")}
         return _calls(takes, begin, gives, batching, loss)
-    n = facts.known("n") or config.n or var("n")
+    stored = facts.known("n")  # a null of one row stands beside any length
+    n = (stored if stored != 1 else None) or config.n or var("n")
     cond = facts.known("cond") or config.cond or var("cond")
     features = {"N": n, "D": cond}
     takes = {
