@@ -218,7 +218,7 @@ class CausalLm(Component):
         sampler = Sampler.of(ctx.option("temperature", self.config.temperature), ctx.option("top_k", self.config.top_k),
                              ctx.option("top_p", self.config.top_p), ctx.noise_words())  # fmt: skip
         limits = Limits(max_new=room, stop_ids=self.stops, pad_id=self.stops[0] if self.stops else 0)
-        watch = streamer(ctx, range(len(prompts)), self._decode, lambda token: token in self._silent)
+        watch = streamer(ctx, range(len(prompts)), self._text, self.stops)
         asks = Asks(produce=ctx.option("produce", self.config.produce), most=ctx.option("most", self.config.most),
                     threshold=ctx.option("threshold", self.config.threshold))  # fmt: skip
         return Decoder(self.model).run(prompts, limits, sampler, self.rules, watch, ctx.check, asks)
@@ -260,6 +260,10 @@ class CausalLm(Component):
             out.append(part)
         return out
 
+    def _text(self, ids: Sequence[int]) -> str:
+        """The text of a reply, or of what there is of it."""
+        return "".join(p for p in split_reply(ids, self.spans, self._decode)[0] if isinstance(p, str))
+
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
@@ -283,12 +287,6 @@ class CausalLm(Component):
                 kept.append(token)
             out.append(Generated(ids=kept, hidden=[None] * len(kept), stopped=len(kept) < n))
         return out
-
-    @cached_property
-    def _silent(self) -> set[int]:
-        """Tokens that are no text: those that stop, and those of media."""
-        media = [] if self.rules is None else (self.rules.class_V > 0).nonzero()[:, 0].tolist()
-        return (set(media) - self._loose) | set(self.stops)
 
     # learning ----------------------------------------------------------------------------------------------------
     def learn(self, ctx: Context, message: Rows, target: Rows, **features: Rows | None) -> dict[str, Rows]:

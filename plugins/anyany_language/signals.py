@@ -32,7 +32,8 @@ def signal_tokens(
 def split_reply(
     ids: Sequence[int], spans: Mapping[str, Span], decode: Callable[[Sequence[int]], str]
 ) -> tuple[list[str | Place], list[tuple[str, int, int]]]:
-    """(parts of the reply: text and places in order, (kind, start, stop) of each span)."""
+    """(parts of the reply: text and places in order, (kind, start, stop) of each span). The last span may be
+    unfinished, in a reply that is still being written."""
     first = {span.begin[0]: kind for kind, span in spans.items()}
     parts: list[str | Place] = []
     found: list[tuple[str, int, int]] = []
@@ -54,10 +55,12 @@ def split_reply(
 
 
 def _behind(ids: Sequence[int], at: int, span: Span) -> int:
-    """Where the span that begins at `at` is over."""
+    """Where the span that begins at `at` is over, or the ids are."""
     if span.least == span.most:
-        return at + span.shortest
-    return list(ids).index(span.end[0], at + len(span.begin)) + len(span.end)
+        return min(len(ids), at + span.shortest)
+    codes = at + len(span.begin)
+    closing = next((i for i in range(codes, len(ids)) if ids[i] == span.end[0]), len(ids))
+    return min(len(ids), closing + len(span.end))
 
 
 def reply_message(parts: Sequence[Any]) -> Message:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from anyany.api.torch import Context
 
@@ -10,11 +10,11 @@ Watch = Callable[[int, list[int], list[bool]], None]
 
 
 def streamer(
-    ctx: Context, rows: Sequence[int], decode: Callable[[Sequence[int]], str], silent: Callable[[int], bool]
+    ctx: Context, rows: Sequence[int], text_of: Callable[[Sequence[int]], str], stops: Collection[int]
 ) -> Watch | None:
     """What the decode loop calls a step: row i of it is row `rows[i]` of the call. None where nobody watches.
 
-    silent: tokens that are no text.
+    text_of: the text of a reply as far as its ids go; what it gives for the last of them has then been told, whole.
     """
     if not ctx.streaming:
         return None
@@ -26,12 +26,16 @@ def streamer(
             if ended[i]:
                 continue
             ended[i] = over[i]
-            if silent(token):
-                continue
-            ids[i].append(token)
-            text = decode(ids[i])
-            if not text.endswith("\ufffd") and len(text) > len(shown[i]):
-                ctx.emit(rows[i], text[len(shown[i]) :])
-                shown[i] = text
+            if token not in stops:
+                ids[i].append(token)
+            shown[i] = tell(ctx, rows[i], text_of(ids[i]), shown[i], over[i])
 
     return watch
+
+
+def tell(ctx: Context, row: int, text: str, shown: str, over: bool) -> str:
+    """Emit what is new of a row's text; what has been shown then. Half a character waits, until nothing follows."""
+    if (text.endswith("\ufffd") and not over) or len(text) <= len(shown):
+        return shown
+    ctx.emit(row, text[len(shown) :])
+    return text

@@ -199,7 +199,7 @@ class Transfusion(Component):
         limits = Limits(max_new=room, stop_ids=[*self.stops, self.begin], pad_id=0)
         asks = Asks(produce=[r.produce for r in active], threshold=options[3],
                     most=[{"end": 0, "image": r.most if self._fits(r) else 0} for r in active])  # fmt: skip
-        watch = streamer(ctx, rows, self._decode, lambda token: token in (*self.stops, self.begin))
+        watch = streamer(ctx, rows, self._decode, limits.stop_ids)
         made = Decoder(self.model).run([r.line.embeds() for r in active], limits, sampler, self.rules, watch,
                                        ctx.check, asks, [r.line.runs for r in active])  # fmt: skip
         drawing = []

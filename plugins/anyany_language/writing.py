@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from anyany.api.torch import Context, Sampler
+from anyany_language.streaming import tell
 
 Step = Callable[[torch.Tensor | None], torch.Tensor]
 
@@ -40,13 +41,5 @@ def write(ctx: Context, config: Any, step: Step, room: Sequence[int], stops: Seq
                 ids[i].append(token)
             over[i] = token in stops or len(ids[i]) >= room[i]
             if ctx.streaming:
-                shown[i] = _tell(ctx, i, decode(ids[i]), shown[i])
+                shown[i] = tell(ctx, i, decode(ids[i]), shown[i], over[i])
     return ids
-
-
-def _tell(ctx: Context, row: int, text: str, shown: str) -> str:
-    """Emit what is new of a row's text; what has been shown then."""
-    if text.endswith("\ufffd") or len(text) <= len(shown):
-        return shown
-    ctx.emit(row, text[len(shown) :])
-    return text

@@ -17,7 +17,7 @@ from anyany_language.codebooks import Sizes, Written, lay_out, sizes
 from anyany_language.pretrained import tokenizer_of
 from anyany_language.signals import signal_tokens, split_reply
 
-from anyany.api.torch import Assets, Build, Context, Rows, Span
+from anyany.api.torch import Assets, Build, Context, Rows, Sampler, Span
 from anyany.api.v1 import Media, Message, Place, Turn
 from anyany.engine.noise import Noise
 from anyany.registry import default_registry
@@ -119,6 +119,23 @@ def test_nothing_of_a_medium_is_streamed_as_text(stream: Any) -> None:
     heard: list[str] = []
     out = said(stream, [Message(("hi",))], [{"produce": ["image", "audio"]}], emit=lambda row, text: heard.append(text))
     assert "".join(heard).strip() == out["text"].list()[0]
+
+
+def test_what_is_streamed_is_the_text_of_the_reply_to_its_last_half_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Separators inside signals are no text; half a character at the end, or before a medium, is told all the same."""
+    built = model(inputs=[], signals={"image": 3}, signal_separator=" ", max_new_tokens=40)
+    lm = built.component
+    umlaut, gap, signal = lm._text_ids("ü"), lm._text_ids(" "), lm.spans["image"].begin
+    for ids in ([*gap, umlaut[0], *signal, umlaut[1], *gap, umlaut[0]], [*signal, *signal, *gap, *umlaut, lm.stops[0]],
+                [umlaut[0], lm.stops[0]], [lm.stops[0]]):  # fmt: skip
+        wished = iter([*ids, *[gap[0]] * 60])
+        monkeypatch.setattr(Sampler, "pick", lambda self, logits_BV, step: torch.tensor([next(wished)]))  # noqa: B023
+        heard: list[str] = []
+        asked = {"max_new_tokens": len(ids)}
+        out = said(built, [Message(("hi",))], [asked], emit=lambda row, text: heard.append(text))  # noqa: B023
+        parts = [p for p in out["reply"].list()[0].parts if isinstance(p, str)]
+        assert "".join(heard).strip() == "".join(parts).strip()
+        assert out["image"].list() or signal[0] not in ids
 
 
 def test_names_and_order_of_codes_are_those_of_the_checkpoints_tokenizer(tmp_path: Path) -> None:
