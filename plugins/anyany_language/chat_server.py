@@ -63,9 +63,9 @@ def _streamed(answer: Any, pieces: list[str], tell: Callable[[str], None]) -> An
         over = over or ended
         if piece:
             pieces.append(piece)
-            tell(piece)
+            tell(whole(piece))
     if over:
-        return Answer(status=200, text="".join(pieces))
+        return Answer(status=200, text=whole("".join(pieces)))
     return Answer(status=0, text=f"the answer broke off after {len(''.join(pieces))} characters", begun=bool(pieces))
 
 
@@ -93,4 +93,9 @@ def text_of(answer: str) -> str:
         raise ValueError(f"the server sent no chat completion: {' '.join(answer.split())[:200]}") from None
     if isinstance(content, list):
         content = "".join(p.get("text", "") for p in content if isinstance(p, dict))
-    return str(content or "")
+    return whole(str(content or ""))
+
+
+def whole(text: str) -> str:
+    """Text as files and tokenizers take it: halves of characters, which JSON may spell alone, are joined or marked."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

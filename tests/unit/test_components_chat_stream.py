@@ -50,6 +50,11 @@ class Chat(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def _halved(self) -> None:
+        """A fox in two halves, and a half that nothing follows."""
+        self._say(["a \ud83e", "\udd8a b\udfff"])
+        self._event("[DONE]")
+
     def _event(self, value: Any) -> None:
         self.wfile.write(f"data: {value if isinstance(value, str) else json.dumps(value)}\n\n".encode())
         self.wfile.flush()
@@ -140,6 +145,12 @@ def test_a_busy_server_is_asked_again_before_anything_was_told(server: str) -> N
     Chat.gate.set()
     result, told = watched(server, "busy")
     assert result.outputs["text"] == "".join(PIECES) and told == PIECES and len(Chat.bodies) == 2
+
+
+def test_halves_of_characters_are_joined_and_lone_ones_marked(server: str) -> None:
+    result, told = watched(server, "halved")
+    assert result.outputs["text"] == "a \U0001f98a b\ufffd"
+    assert "".join(told).isprintable(), "what is told can be written to any terminal"
 
 
 @pytest.mark.parametrize(("question", "said"), [
