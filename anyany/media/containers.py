@@ -38,6 +38,7 @@ _DEMUXERS = {
     "AVI": "avi",
 }
 _BT601, _VIDEO_RANGE = 6, 1  # AVCOL_SPC_SMPTE170M, AVCOL_RANGE_MPEG
+_AAC_FRAME = 1024
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
 
@@ -279,11 +280,13 @@ def _even(image: Tensor) -> np.ndarray[Any, Any]:
 
 
 def _aac_ready(audio: Audio) -> Audio:
+    """The sound in at most two channels, at a rate of AAC's, and a frame of it long: of less nothing comes back."""
     audio = check_audio(audio)
     samples = audio.samples if audio.samples.shape[0] <= 2 else with_audio_channels(audio.samples, 2)
-    if audio.rate in _AAC_RATES:
-        return Audio(samples, audio.rate)
-    return Audio(resample(samples, audio.rate, 48000), 48000)
+    rate = audio.rate if audio.rate in _AAC_RATES else 48000
+    if rate != audio.rate:
+        samples = resample(samples, audio.rate, rate)
+    return Audio(pad(samples, (0, max(0, _AAC_FRAME - samples.shape[1]))), rate)
 
 
 def _layout(audio: Audio) -> str:
@@ -292,8 +295,8 @@ def _layout(audio: Audio) -> str:
 
 def _write_track(container: Any, track: Any, audio: Audio) -> None:
     samples = audio.samples.contiguous().numpy()
-    for start in range(0, samples.shape[1], 1024):
-        piece = np.ascontiguousarray(samples[:, start : start + 1024])
+    for start in range(0, samples.shape[1], _AAC_FRAME):
+        piece = np.ascontiguousarray(samples[:, start : start + _AAC_FRAME])
         frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=_layout(audio))
         frame.sample_rate, frame.pts, frame.time_base = audio.rate, start, Fraction(1, audio.rate)
         container.mux(track.encode(frame))

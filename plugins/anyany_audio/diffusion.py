@@ -69,7 +69,7 @@ class AudioDiffusion(Component):
         Raises ValueError for conditioning that this model does not take, and for a length that it cannot make.
         """
         mels = [self._mel(ctx, s) for s in self._samples(ctx, self._wishes(ctx, cond, words, negative))]
-        cuts = [int(self.shape.rate * s) for s in self._seconds(ctx)]
+        cuts = [int(round(self.shape.rate * s, 6)) for s in self._seconds(ctx)]
         sounds = [Audio(w[None, :n], self.shape.rate) for w, n in zip(self._waves(ctx, mels), cuts)]
         return {"audio": ctx.rows(sounds), "mel": ctx.rows(mels)}
 

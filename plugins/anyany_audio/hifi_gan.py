@@ -35,13 +35,15 @@ def part_of(settings: Mapping[str, Any]) -> Part:
 def waves(vocoder: Any, mels: Sequence[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
     """Samples [S] in -1..1 of spectrograms [T,M]; those of one length together, for padding would be heard.
 
-    Raises ValueError for another number of bands.
+    Raises ValueError for another number of bands and for values that are not numbers.
     """
     bands, found = int(vocoder.config.model_in_dim), [torch.empty(0)] * len(mels)
     lengths: dict[int, list[int]] = {}
     for row, mel in enumerate(mels):
         if mel.dim() != 2 or mel.shape[1] != bands or not len(mel):
             raise ValueError(f"expected a spectrogram [T,{bands}], got {list(mel.shape)}")
+        if not bool(torch.isfinite(mel).all()):
+            raise ValueError("the spectrogram holds values that are not numbers (NaN or infinity)")
         lengths.setdefault(len(mel), []).append(row)
     for rows in lengths.values():
         made = vocoder(torch.stack([mels[r] for r in rows]).to(dtype)).reshape(len(rows), -1).float().cpu()
@@ -70,6 +72,6 @@ class HifiGan(Component):
         self.model = load_network(self.part, stores, build)
 
     def speak(self, ctx: Context, features: Rows) -> dict[str, Rows]:
-        """features: B spectrograms [T,M]. audio: B sounds, mono. Raises ValueError for another number of bands."""
+        """features: B spectrograms [T,M]. audio: B sounds, mono. Raises ValueError as `waves` does."""
         made = waves(self.model, features.list(), ctx.dtype)
         return {"audio": ctx.rows([Audio(wave[None], self.rate) for wave in made])}

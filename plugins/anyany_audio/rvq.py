@@ -94,6 +94,8 @@ class Rvq(Component):
                              f"at {audio.rate}")  # fmt: skip
         if not audio.samples.shape[1]:
             raise ValueError("the sound has no samples")
+        if not bool(torch.isfinite(audio.samples).all()):
+            raise ValueError("the sound holds samples that are not numbers (NaN or infinity)")
         return audio.samples
 
     def _codes(self, waves_B1S: torch.Tensor) -> torch.Tensor:

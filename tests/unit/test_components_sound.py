@@ -17,6 +17,7 @@ from anyany_audio.tts import Tts
 from anyany import media
 from anyany.api.torch import Assets, Audio, Build, Context, Rows
 from anyany.engine.noise import Noise
+from anyany.registry import default_registry
 from anyany.testing.harness import bench
 
 SMALL_UNET = {
@@ -404,3 +405,17 @@ def test_a_made_sound_is_written_and_read_back(tiny: Any, tmp_path: Path, format
     back = media.load("audio", path)
     assert path.endswith(format.lower()) and back.rate == 16000 and back.samples.shape == sound.samples.shape
     torch.testing.assert_close(back.samples, sound.samples, atol=1 / 32000, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "call", "port", "options"), [
+    ("audio/hifi-gan", "speak", "features", {"mels": 16}), ("audio/griffin-lim", "speak", "features", {}),
+    ("audio/rvq", "encode", "audio", {}),
+])  # fmt: skip
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_does_not_become_sound_or_codes(
+    name: str, call: str, port: str, options: dict[str, Any], value: float
+) -> None:
+    built = bench(default_registry().card(name), {"preset": "tiny", **options}).build()
+    given: Any = torch.full((3, 16), value) if port == "features" else Audio(torch.full((1, 640), value), 24000)
+    with pytest.raises(ValueError, match="not numbers"):
+        called(built.component, call, ["a"], **{port: Rows([given])})

@@ -184,6 +184,13 @@ def test_a_rate_that_aac_does_not_have_is_resampled(tmp_path: Path) -> None:
     assert pitch(found.audio.samples[0], 48000) == pytest.approx(440, abs=2)
 
 
+@pytest.mark.parametrize("count", [1, 500])
+def test_a_film_whose_sound_is_shorter_than_a_frame_of_aac_is_read_again(tmp_path: Path, count: int) -> None:
+    made = Video(torch.zeros(2, 3, 8, 8), 8.0, Audio(torch.full((1, count), 0.5), 48000))
+    found = load("video", save("video", made, tmp_path / "film")).audio
+    assert found is not None and found.samples.shape[1] >= count and found.rate == 48000
+
+
 def red(video: Video) -> list[int]:
     """The number of each frame, read from its red level."""
     return [round(float(x) / 255 * 24) for x in video.frames.float()[:, 0].mean((-1, -2))]
