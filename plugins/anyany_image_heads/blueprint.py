@@ -105,9 +105,8 @@ def from_folder(build: Build) -> Blueprint:
 def _from_options(config: Any, build: Build) -> Blueprint:
     """A small pixel-space transformer with random weights, PixArt's, or DiT's for classes."""
     size = config.size or 64
-    if size % config.patch or config.width % config.heads:
-        raise ValueError(f"size {size} wants a patch that divides it, and width {config.width} heads that divide it; "
-                         f"not {config.patch} and {config.heads}")  # fmt: skip
+    if size % config.patch:
+        raise ValueError(f"size {size} wants a patch that divides it, not {config.patch}")
     shared = {
         "num_attention_heads": config.heads, "attention_head_dim": config.width // config.heads, "in_channels": 3,
         "out_channels": 3, "num_layers": config.layers, "sample_size": size, "patch_size": config.patch,

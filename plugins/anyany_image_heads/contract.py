@@ -6,7 +6,7 @@ A head conditions on classes (`label`), or on features [N,D] or an embedding [D]
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Config, Port, option, var
@@ -22,9 +22,26 @@ class HeadConfig(Config):
 
 
 class LatentConfig(HeadConfig):
-    """Options of heads whose pictures come out of an autoencoder."""
+    """Options of heads whose pictures come out of an autoencoder: `vae_width` and `vae_levels` are its channels."""
 
     autoencoder: bool = option(True, doc="with its autoencoder; without: it gives what a tokenizer decodes")
+
+    def __post_init__(self) -> None:
+        whole_levels(self.vae_width, self.vae_levels, "vae_")
+
+
+def whole_levels(width: int, levels: Sequence[int], of: str = "") -> None:
+    """Raises ValueError for a network of no levels, and for channels that its norms' groups do not part."""
+    if not levels or min(levels) < 1:
+        raise ValueError(f"{of}levels {list(levels)} wants one number or more, each from 1")
+    if any(width * m % min(32, width) for m in levels):
+        raise ValueError(f"{of}width {width} times {of}levels {list(levels)} does not divide into 32 groups")
+
+
+def parted(width: int, heads: int, of: str = "") -> None:
+    """Raises ValueError for heads of unlike widths."""
+    if width % heads:
+        raise ValueError(f"{of}width {width} wants {of}heads that divide it, not {heads}")
 
 
 def cond_ports(config: Any, facts: Any) -> dict[str, Port]:

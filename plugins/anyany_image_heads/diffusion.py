@@ -179,7 +179,7 @@ class Diffusion(Component):
     def _label(self, value: Any, ctx: Context) -> torch.Tensor:
         classes = int(self.network.config.num_embeds_ada_norm)
         if isinstance(value, bool) or not str(value).isdecimal() or int(value) >= classes:
-            raise ValueError(f"{self.build.node} draws classes 0 to {classes - 1}, not {value!r}")
+            raise ValueError(f"{self.build.node} draws classes 0 to {classes - 1}, not {value!r}; give such a number")
         return torch.tensor(int(value), device=ctx.device)
 
     def null(self, conds: Conds, ctx: Context) -> Conds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyany.api.v1 import Call, Facts, Port, card, option, tensor
-from anyany_image_heads.contract import LatentConfig, head_calls, picture
+from anyany_image_heads.contract import LatentConfig, head_calls, parted, picture
 
 
 class DitConfig(LatentConfig):
@@ -27,6 +27,14 @@ class DitConfig(LatentConfig):
     vae_levels: list[int] = option([1, 2, 4, 4], doc="autoencoder: channels of each level over that")
     vae_blocks: int = option(2, low=1, doc="autoencoder: blocks a level")
     vae_scale: float = option(0.18215, doc="autoencoder: what latents are multiplied by")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parted(self.width, self.heads)
+        if self.width % 4:
+            raise ValueError(f"width {self.width} is no multiple of 4: positions are two sines and two cosines")
+        if self.side % self.patch:
+            raise ValueError(f"a latent of side {self.side} wants a patch that divides it, not {self.patch}")
 
 
 def dit_calls(config: Any, facts: Any) -> dict[str, Call]:

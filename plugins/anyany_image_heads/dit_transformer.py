@@ -61,9 +61,6 @@ class DitTransformer(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        if config.side % config.patch or config.width % config.heads:
-            raise ValueError(f"a latent of side {config.side} wants a patch that divides it, and width {config.width} "
-                             f"heads that divide it; not {config.patch} and {config.heads}")  # fmt: skip
         self.patch, self.channels = config.patch, config.channels
         outputs = config.channels * (2 if config.learned else 1)
         self.x_embedder = nn.Module()

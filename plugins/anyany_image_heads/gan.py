@@ -60,8 +60,6 @@ class Gan(Head):
 
     def __init__(self, config: Any, build: Build) -> None:
         super().__init__(config, build)
-        if config.size < 8 or config.size & (config.size - 1):
-            raise ValueError(f"a GAN draws sides 8, 16, 32, …, not {config.size}")
         self.model = nn.Module()
         self.model.generator = Generator(config.noise + config.condition, config.width, config.size)
         self.model.critic = Critic(config.condition, config.width, config.size)

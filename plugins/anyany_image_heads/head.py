@@ -150,7 +150,7 @@ class Head(Component):
             value = value.item()
         if isinstance(value, bool) or not str(value).isdecimal() or int(value) >= self.classes:
             said = f"features {list(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
-            raise ValueError(f"{self.build.node} draws classes 0 to {self.classes - 1}, not {said}")
+            raise ValueError(f"{self.build.node} draws classes 0 to {self.classes - 1}, not {said}; give such a number")
         return int(value)
 
     def nulls(self, rows: Sequence[int], negative: Rows | None, ctx: Context) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyany.api.v1 import Call, Facts, Port, card, option, tensor
-from anyany_image_heads.contract import LatentConfig, head_calls, picture
+from anyany_image_heads.contract import LatentConfig, head_calls, parted, picture
 
 
 class MarConfig(LatentConfig):
@@ -34,6 +34,11 @@ class MarConfig(LatentConfig):
     vae_levels: list[int] = option([1, 1, 2, 2, 4], doc="autoencoder: channels of each level over that")
     vae_blocks: int = option(2, low=1, doc="autoencoder: blocks a level")
     vae_scale: float = option(0.2325, doc="autoencoder: what latents are multiplied by")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parted(self.width, self.heads)
+        parted(self.decoder_width or self.width, self.decoder_heads or self.heads, "decoder_")
 
 
 def mar_calls(config: Any, facts: Any) -> dict[str, Call]:

@@ -79,8 +79,6 @@ class MarTransformer(nn.Module):
 
 
 def _blocks(count: int, width: int, heads: int, ratio: float) -> nn.ModuleList:
-    if width % heads:
-        raise ValueError(f"width {width} wants heads that divide it, not {heads}")
     return nn.ModuleList(Block(width, heads, ratio) for _ in range(count))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor, var
 from anyany_image_heads import simple_cards, stable_unclip_card, unclip_cards
+from anyany_image_heads.contract import parted
 from anyany_image_heads.dit_cards import DIT
 from anyany_image_heads.mar_cards import MAR
 from anyany_image_heads.var_cards import VAR
@@ -34,6 +35,9 @@ class DiffusionConfig(Config):
     layers: int = option(6, low=1, doc="random weights: transformer blocks")
     heads: int = option(5, low=1, doc="random weights: attention heads")
     patch: int = option(8, low=1, doc="random weights: side of a patch in pixels")
+
+    def __post_init__(self) -> None:
+        parted(self.width, self.heads)
 
 
 def diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyany.api.v1 import Call, Facts, Port, card, option, tensor
-from anyany_image_heads.contract import HeadConfig, LatentConfig, head_calls, picture
+from anyany_image_heads.contract import HeadConfig, LatentConfig, head_calls, parted, picture, whole_levels
 
 FACTS = Facts(table=[tensor("class_emb.weight")], cond=[tensor("features.null")])
 
@@ -27,6 +27,10 @@ class VqArConfig(LatentConfig):
     vae_levels: list[int] = option([1, 1, 2, 2, 4], doc="autoencoder: channels of each level over that")
     vae_blocks: int = option(2, low=1, doc="autoencoder: blocks a level")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parted(self.width, self.heads)
+
 
 def vq_ar_calls(config: Any, facts: Any) -> dict[str, Call]:
     tokens = Port("tokens", "N", N=config.side**2, vocab=config.codes, doc="row by row")
@@ -43,6 +47,10 @@ class GanConfig(HeadConfig):
     width: int = option(64, low=1, doc="channels of the finest layer")
     drop: float = option(0.0, low=0, high=1, doc="conditions dropped in training")
 
+    def __post_init__(self) -> None:
+        if self.size & (self.size - 1):
+            raise ValueError(f"a GAN draws sides 8, 16, 32, …, not {self.size}")
+
 
 class VaeConfig(HeadConfig):
     """A conditional VAE."""
@@ -56,6 +64,11 @@ class VaeConfig(HeadConfig):
     vae_levels: list[int] = option([1, 2, 4], doc="channels of each level over that")
     vae_blocks: int = option(1, low=1, doc="blocks a level")
     vae_scale: float = option(1.0, doc="what latents are multiplied by")
+
+    def __post_init__(self) -> None:
+        whole_levels(self.vae_width, self.vae_levels, "vae_")
+        if self.size % (factor := 2 ** (len(self.vae_levels) - 1)):
+            raise ValueError(f"size {self.size} is no multiple of {factor}, the pixels of a latent position")
 
 
 def one_pass_calls(config: Any, facts: Any) -> dict[str, Call]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Facts, Port, card, json, option, var
-from anyany_image_heads.contract import HeadConfig, picture
+from anyany_image_heads.contract import HeadConfig, picture, whole_levels
 
 _UNET = "unet/config.json"
 
@@ -21,6 +21,9 @@ class StableUnclipConfig(HeadConfig):
     size: int | None = option(None, low=1, doc="side of the picture in pixels (the checkpoint's own, else 64)")
     width: int = option(64, low=1, doc="random weights: channels of the finer level")
     heads: int = option(8, low=1, doc="random weights: attention heads")
+
+    def __post_init__(self) -> None:
+        whole_levels(self.width, [1, 2])
 
 
 def stable_unclip_calls(config: Any, facts: Any) -> dict[str, Call]:

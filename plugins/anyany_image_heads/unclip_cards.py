@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Config, Facts, Port, card, json, option, tensor, var
-from anyany_image_heads.contract import HeadConfig, picture
+from anyany_image_heads.contract import HeadConfig, parted, picture, whole_levels
 
 
 class UnclipPriorConfig(Config):
@@ -44,6 +44,12 @@ class UnclipPriorConfig(Config):
     temperature: float = option(1.0, low=0, doc="autoregressive: of sampling (0: the likeliest)")
     top_k: int = option(0, low=0, doc="autoregressive: from the k likeliest (0: all)")
     top_p: float = option(1.0, low=0.0001, high=1, doc="autoregressive: from the likeliest of this mass")
+
+    def __post_init__(self) -> None:
+        if not self.head_width:
+            parted(self.width, self.heads)
+        if self.kind == "lucidrains" and self.embed not in (None, self.width):
+            raise ValueError(f"lucidrains' prior is as wide inside as its embeddings: {self.embed}, not {self.width}")
 
 
 def prior_calls(config: Any, facts: Any) -> dict[str, Call]:
@@ -107,6 +113,9 @@ class UnclipConfig(HeadConfig):
     blocks: int = option(3, low=1, doc="blocks a level")
     heads: int = option(8, low=1, doc="attention heads")
     inside: int = option(768, low=1, doc="width of the tokens that are attended to")
+
+    def __post_init__(self) -> None:
+        whole_levels(self.width, self.levels)
 
 
 def unclip_calls(config: Any, facts: Any) -> dict[str, Call]:

@@ -214,8 +214,6 @@ class UnclipPrior(Component):
         config = replace(config, embed=embed, words=int(free or embed))
         super().__init__(config, build)
         kinds = {"diffusers": DiffusersPrior, "lucidrains": LucidrainsPrior, "autoregressive": AutoregressivePrior}
-        if config.width % config.heads and not config.head_width:
-            raise ValueError(f"width {config.width} wants heads that divide it, not {config.heads}")
         if config.kind == "lucidrains" and config.width != embed:
             raise ValueError(f"lucidrains' prior is as wide inside as its embeddings: {embed}, not {config.width}")
         self.model: Any = kinds[config.kind](config)

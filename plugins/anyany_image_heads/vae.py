@@ -26,8 +26,6 @@ class Vae(Head):
         super().__init__(config, build)
         sizes = kl_sizes(config.vae_width, config.vae_levels, config.vae_blocks, config.latents, False)
         self.vae = KlAutoencoder(sizes, config.vae_scale)
-        if config.size % self.vae.factor:
-            raise ValueError(f"size {config.size} is no multiple of {self.vae.factor}, what {build.node} can draw")
         self.model = nn.Module()
         self.model.project = nn.Linear(config.condition, config.latents)
         if self.wide:

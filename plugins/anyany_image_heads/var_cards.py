@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyany.api.v1 import Call, Facts, Port, card, option, tensor
-from anyany_image_heads.contract import LatentConfig, head_calls, picture
+from anyany_image_heads.contract import LatentConfig, head_calls, parted, picture
 
 LARGE_SCALES = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
 
@@ -31,6 +31,12 @@ class VarConfig(LatentConfig):
     vae_width: int = option(160, low=1, doc="autoencoder: channels of the finest level")
     vae_levels: list[int] = option([1, 1, 2, 2, 4], doc="autoencoder: channels of each level over that")
     vae_blocks: int = option(2, low=1, doc="autoencoder: blocks a level")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parted(self.width or 64 * self.depth, self.heads or self.depth)
+        if not self.scales or min(self.scales) < 1 or max(self.scales) != self.scales[-1]:
+            raise ValueError(f"scales {list(self.scales)} wants sides from 1, the last the largest")
 
 
 def var_calls(config: Any, facts: Any) -> dict[str, Call]:

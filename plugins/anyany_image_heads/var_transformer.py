@@ -117,8 +117,6 @@ class VarTransformer(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         width, heads = config.width or 64 * config.depth, config.heads or config.depth
-        if width % heads:
-            raise ValueError(f"width {width} wants heads that divide it, not {heads}")
         self.width, self.heads, self.scales = width, heads, list(config.scales)
         self.counts = [n * n for n in self.scales]
         self.length, first = sum(self.counts), self.counts[0]

@@ -27,8 +27,6 @@ class VqAr(Head):
 
     def __init__(self, config: Any, build: Build) -> None:
         super().__init__(config, build)
-        if config.width % config.heads:
-            raise ValueError(f"width {config.width} wants heads that divide it, not {config.heads}")
         self.length = config.side**2
         self.model = nn.Module()
         self.model.gpt = GPT2LMHeadModel(GPT2Config(

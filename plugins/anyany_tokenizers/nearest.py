@@ -43,11 +43,23 @@ def nearest(x_MD: torch.Tensor, codes_KD: torch.Tensor, cosine: bool = False) ->
     def some(x_RD: torch.Tensor) -> torch.Tensor:
         best_R, close_R = search(x_RD, codes_KD, cosine)
         close = close_R.nonzero()[:, 0]
+        if len(close) > ROWS:  # a codebook that has collapsed: its distinct codes are fewer
+            first = _distinct(codes_KD)
+            if len(first) < len(codes_KD):
+                best_R[close] = first[nearest(x_RD[close], codes_KD[first], cosine)]
+                return best_R
         for rows in close.split(ROWS) if len(close) else ():
             best_R[rows] = _exact(x_RD[rows], codes_KD, cosine)
         return best_R
 
     return by_rows(some, x_MD) if len(x_MD) * len(codes_KD) >= MANY else some(x_MD)
+
+
+def _distinct(codes_KD: torch.Tensor) -> torch.Tensor:
+    """Ascending: the first index of each code that is not equal to one before it."""
+    values, group_K = torch.unique(codes_KD, dim=0, return_inverse=True)
+    every = torch.arange(len(codes_KD), device=codes_KD.device)
+    return every.new_full((len(values),), len(every)).scatter_reduce(0, group_K, every, "amin").sort().values
 
 
 def _look(x_MD: torch.Tensor, codes_KD: torch.Tensor) -> None:

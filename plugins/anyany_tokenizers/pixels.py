@@ -40,6 +40,8 @@ class Fit:
 
     def _one(self, image: torch.Tensor) -> torch.Tensor:
         pixels = _three(image)
+        if pixels.is_floating_point() and not pixels.is_meta and not bool(pixels.isfinite().all()):
+            raise ValueError("the picture holds values that are not numbers; look at what makes it, and at its `dtype`")
         height, width = pixels.shape[1:]
         if self.how == "none":
             if height % self.unit or width % self.unit or not height or not width:
@@ -51,10 +53,7 @@ class Fit:
             if pixels.is_meta:  # counting FLOPs: shapes alone
                 return torch.empty(3, self.size, self.size, device="meta")
             pixels = self._squared(pixels)
-        pixels = to_float(pixels).float()
-        if not pixels.is_meta and not bool(pixels.isfinite().all()):
-            raise ValueError("the picture holds values that are not numbers")
-        return pixels * 2 - 1
+        return to_float(pixels).float() * 2 - 1
 
     def _squared(self, pixels: torch.Tensor) -> torch.Tensor:
         import numpy
@@ -105,4 +104,5 @@ def check_ids(ids: torch.Tensor, codes: int, node: str) -> None:
         return
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= codes:
-        raise ValueError(f"token {low if low < 0 else high} is out of the vocabulary of {node}, 0 to {codes - 1}")
+        raise ValueError(f"token {low if low < 0 else high} is out of the vocabulary of {node}, 0 to {codes - 1}; "
+                         "decode with what encoded")  # fmt: skip

@@ -124,7 +124,7 @@ class Seed(Component):
         ids_BN = tokens.dense()
         check_ids(ids_BN, self.codes, self.build.node)
         if ids_BN.shape[1:] != (self.config.queries,):
-            raise ValueError(f"{self.build.node} decodes {self.config.queries} tokens, not {list(ids_BN.shape[1:])}")
+            raise ValueError(f"{self.build.node} decodes {self.config.queries} tokens, not {ids_BN.shape[1]}")
         found_BLD = self.conditioning(F.embedding(ids_BN, self.quantize.table))
         given = {"features": ctx.rows(found_BLD)}
         return given if self.config.version == 1 else {**given, "embedding": ctx.rows(found_BLD[:, 0])}
