@@ -72,6 +72,10 @@ def main(args: argparse.Namespace) -> int:
         return talk.go()
 
 
+class _Ended(BaseException):
+    """Raised where a signal ends the conversation while it waits for a turn."""
+
+
 class Talk:
     """One conversation of the command: turns in, replies out, files and transcript on disk."""
 
@@ -85,12 +89,20 @@ class Talk:
         self.person = sys.stdin.isatty()
         self.out: TextIO = sys.stdout
         self.protocol = None if args.json else protocol_of(args.inline)
-        self.kept = self.failed = 0
+        self.kept = self.failed = self.ended = 0
+        self.answering = False
         self.pages = 1
         self.stopped = threading.Event()
 
     def go(self) -> int:
         """All turns; the exit code."""
+        try:
+            with self._ended_by_signals():
+                return self._go()
+        except _Ended:
+            return self.ended
+
+    def _go(self) -> int:
         self._make_folder()
         if self.person and not self.args.json:
             graph = self.chat.pipe.graph
@@ -99,11 +111,33 @@ class Talk:
             for line in self._lines():
                 if not self._line(line):
                     break
+                if self.ended:
+                    return self.ended
                 if self.stopped.is_set() and not self.person:  # a script is ended; a person only had enough of a reply
                     return 130
         finally:
             self._save_kept()
         return 1 if self.failed else 0
+
+    @contextlib.contextmanager
+    def _ended_by_signals(self) -> Iterator[None]:
+        """Inside, a closed terminal and `kill` end the conversation as /quit does: its transcript is written."""
+
+        def end(number: int, frame: Any) -> None:
+            again, self.ended = self.ended, 128 + number
+            self.stopped.set()
+            if again or not self.answering:
+                raise _Ended
+
+        names = [n for n in ("SIGHUP", "SIGTERM") if hasattr(signal, n)]  # Windows knows no terminal that hangs up
+        if threading.current_thread() is not threading.main_thread():
+            names = []
+        before = {n: signal.signal(getattr(signal, n), end) for n in names}
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(getattr(signal, name), handler)
 
     def _make_folder(self) -> None:
         from anyany.errors import EnvironmentProblem, problem
@@ -199,9 +233,11 @@ class Talk:
         self.streamer = Streamer(self.out) if self.out.isatty() and not self.args.json else None
         self.stopped.clear()
         before = self._catch_interrupt()
+        self.answering = True
         try:
             return self.chat.turn(asked, emit=self.streamer, stop=self.stopped.is_set)
         finally:
+            self.answering = False
             if before is not None:
                 signal.signal(signal.SIGINT, before)
             if self.streamer is not None:

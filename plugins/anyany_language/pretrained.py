@@ -82,6 +82,13 @@ def _type_of(card: dict[str, Any]) -> str:
 
 def tokenizer_of(assets: Assets) -> Any:
     """The checkpoint's tokenizer, or a byte tokenizer (256 bytes, pad, end) where there is no checkpoint."""
+    made = _tokenizer(assets)
+    # Models refuse what is too long for them themselves; transformers' warning of it would stand in conversations.
+    made.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+    return made
+
+
+def _tokenizer(assets: Assets) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     if assets.path("tokenizer_config.json") is not None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -203,6 +204,31 @@ def test_in_a_terminal_text_streams_once_and_ctrl_c_stops_the_reply_but_not_the_
     terminal.type("/quit\r")
     terminal.until("the conversation is in o/chat.html")
     assert terminal.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_terminal_that_is_closed_leaves_the_transcript(terminal: Terminal, tmp_path: Path, number: int) -> None:
+    terminal.until("> ")
+    terminal.type("short\r")
+    terminal.until("after 1")
+    terminal.until("> ")
+    terminal.type("a long one\r")
+    terminal.until("w3 ")
+    terminal.process.send_signal(number)
+    assert terminal.process.wait(timeout=30) == 128 + number
+    page = (tmp_path / "o/chat.html").read_text("utf-8")
+    assert "after 1" in page and "a long one" not in page
+
+
+def test_a_terminal_that_is_closed_between_turns_leaves_the_transcript_too(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.until("> ")
+    terminal.type("short\r")
+    terminal.until("after 1")
+    terminal.until("> ")
+    terminal.process.send_signal(signal.SIGHUP)
+    terminal.until("the conversation is in o/chat.html")
+    assert terminal.process.wait(timeout=30) == 128 + signal.SIGHUP
+    assert "after 1" in (tmp_path / "o/chat.html").read_text("utf-8")
 
 
 def test_what_a_model_writes_does_not_steer_the_terminal() -> None:
