@@ -60,6 +60,20 @@ def test_a_vector_has_the_same_code_alone_in_any_batch_and_with_any_number_of_th
         torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("distinct", [1, 3])
+def test_a_collapsed_codebook_is_searched_among_its_distinct_codes(distinct, monkeypatch):
+    """Equal codes leave every vector undecided; deciding each among all of them took a minute at real sizes."""
+    table, x, among = normal(distinct, 16).repeat(200, 1), normal(300, 16, seed=1), []
+
+    def exact(x_RD, codes_KD, cosine):
+        among.append(len(codes_KD))
+        return by_hand(x_RD, codes_KD)
+
+    monkeypatch.setattr("anyany_tokenizers.nearest._exact", exact)
+    assert torch.equal(nearest(x, table), by_hand(x, table[:distinct]))
+    assert all(count == distinct for count in among)
+
+
 def test_cosine_looks_at_directions_alone():
     x, table = normal(100, 8), torch.nn.functional.normalize(normal(50, 8, seed=1), dim=1)
     assert torch.equal(nearest(x, table, cosine=True), (x.double() @ table.double().T).argmax(1))
