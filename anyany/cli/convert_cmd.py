@@ -1,6 +1,7 @@
 """Make an old checkpoint (.pt, .pth, .ckpt, .bin) a file of safetensors, once. No code inside it is ever run.
 
-Several files that belong together become one. Names stay as they are; components know the official ones.
+Several files that belong together become one. Names stay as they are (but for `module.` of PyTorch's wrappers before
+every one); components know the official ones.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
     if done.dropped:
         print(f"  left: {_some(done.dropped)}")
     if done.others:
-        print(f"  also in the file: {', '.join(done.others)}; take one with --key")
+        print(f"  also in the file: {', '.join(done.others)}; take one with --key, an average with --ema")
     return 0
 
 

@@ -31,6 +31,10 @@ WRAPPERS = (
 
 AVERAGES = ("model_ema", "ema", "ema_state_dict", "state_dict_ema", "params_ema", "ema_model", "teacher")
 """Keys of moving averages of the weights, beside the weights themselves."""
+AROUND = ("module.", "_orig_mod.")
+"""What PyTorch's own wrappers (data parallel, compiled) put before every name."""
+AMONG = "model_ema."
+"""Latent diffusion's moving averages lie among the weights: this, then the name without its dots."""
 Path = str | os.PathLike[str]
 
 
@@ -39,7 +43,7 @@ class Converted:
     """What a conversion did. tensors: how many were written; dropped: entries that are no tensors, or were not wanted;
 
     shared: groups of names that shared memory and are now written each; unwrapped: the keys they lay under;
-    others: keys of other maps of tensors in the file, which were left.
+    others: keys of other maps of tensors in the file, and `model_ema` for averages among the weights, which were left.
     """
 
     path: str
@@ -69,9 +73,13 @@ def convert(src: Path | Sequence[Path], dst: Path, *, key: str | None = None, em
     for source in [src] if isinstance(src, str | os.PathLike) else src:
         path = os.fspath(source)
         loaded = _load(path)
-        wanted = _average(loaded, path) if ema else key
-        found, left, unwrapped = _flat(loaded, path, wanted)
+        key_of_average = _average(loaded) if ema else None
+        found, left, unwrapped = _flat(loaded, path, key_of_average or key)
+        found, averages = _parted(_bare(found))
         others += _others(loaded, unwrapped)
+        if ema and not key_of_average:
+            found, averages = _averaged(found, averages, path, loaded), {}
+        others += (AMONG.rstrip("."),) if averages else ()
         unwanted = [name for name in found if any(fnmatch.fnmatchcase(name, glob) for glob in drop)]
         dropped += [*left, *unwanted]
         tensors.update({name: value for name, value in found.items() if name not in unwanted})
@@ -101,13 +109,35 @@ def _write(tensors: Mapping[str, torch.Tensor], target: str) -> None:
             os.unlink(temporary)
 
 
-def _average(loaded: Any, path: str) -> str:
-    """The key of the moving average of the weights."""
-    found = [k for k in AVERAGES if isinstance(loaded, Mapping) and isinstance(loaded.get(k), Mapping)]
-    if not found:
+def _bare(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors under the names that they had before a wrapper of PyTorch's."""
+    for around in AROUND * 2:
+        if tensors and all(name.startswith(around) for name in tensors):
+            tensors = {name.removeprefix(around): value for name, value in tensors.items()}
+    return dict(tensors)
+
+
+def _parted(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """(weights, averages that lie among them by what follows `model_ema.`)."""
+    averages = {name.removeprefix(AMONG): value for name, value in tensors.items() if name.startswith(AMONG)}
+    weights = {name: value for name, value in tensors.items() if not name.startswith(AMONG)}
+    return (weights, averages) if weights else (averages, {})
+
+
+def _averaged(weights: Mapping[str, torch.Tensor], averages: Mapping[str, torch.Tensor], path: str,
+              loaded: Any) -> dict[str, torch.Tensor]:  # fmt: skip
+    """The weights, with the averages in the place of those that have one."""
+    names = {name.removeprefix(base).replace(".", ""): name for base in ("", "model.") for name in weights}
+    taken = {names[name]: value for name, value in averages.items() if name in names}
+    if not taken:
         raise WeightsError("E473", f"{path} holds no moving average of its weights.",
                            f"its entries: {_entries(loaded)}; name one with --key")  # fmt: skip
-    return found[0]
+    return {**weights, **taken}
+
+
+def _average(loaded: Any) -> str | None:
+    """The key of the moving average of the weights."""
+    return next((k for k in AVERAGES if isinstance(loaded, Mapping) and isinstance(loaded.get(k), Mapping)), None)
 
 
 def _others(loaded: Any, taken: Sequence[str]) -> tuple[str, ...]:

@@ -124,6 +124,34 @@ def test_the_moving_average_is_taken_when_asked_for_and_told_of_when_not(tmp_pat
         convert(tmp_path / "none.pth", tmp_path / "new.safetensors", ema=True)
 
 
+@pytest.mark.parametrize("around", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_names_are_those_of_before_pytorchs_wrappers(tmp_path, around):
+    torch.save({"state_dict": {around + name: t for name, t in TENSORS.items()}}, tmp_path / "old.pth")
+    convert(tmp_path / "old.pth", tmp_path / "new.safetensors")
+    assert load_file(tmp_path / "new.safetensors").keys() == TENSORS.keys()
+
+
+def test_a_prefix_of_some_names_alone_is_no_wrapper(tmp_path):
+    torch.save({"module.a": torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "old.pth")
+    convert(tmp_path / "old.pth", tmp_path / "new.safetensors")
+    assert load_file(tmp_path / "new.safetensors").keys() == {"module.a", "b"}
+
+
+@pytest.mark.parametrize("base", ["", "model."])
+def test_averages_among_the_weights_are_left_or_taken_in_their_place(tmp_path, base):
+    """Latent diffusion's, of all weights or of those under `model.`; what has no average stays."""
+    weights = {f"{base}unet.0.weight": torch.zeros(2), f"{base}unet.0.bias": torch.zeros(1), "vae.scale": torch.ones(1)}
+    averages = {"model_ema.unet0weight": torch.ones(2), "model_ema.unet0bias": torch.full((1,), 2.0),
+                "model_ema.decay": torch.tensor(0.99), "model_ema.num_updates": torch.tensor(7)}  # fmt: skip
+    torch.save({"state_dict": weights | averages, "epoch": 1}, tmp_path / "old.ckpt")
+    plain = convert(tmp_path / "old.ckpt", tmp_path / "new.safetensors")
+    assert load_file(tmp_path / "new.safetensors").keys() == weights.keys() and plain.others == ("model_ema",)
+    convert(tmp_path / "old.ckpt", tmp_path / "ema.safetensors", ema=True)
+    taken = load_file(tmp_path / "ema.safetensors")
+    assert taken.keys() == weights.keys() and bool(taken["vae.scale"].eq(1).all())
+    assert bool(taken[f"{base}unet.0.weight"].eq(1).all()) and bool(taken[f"{base}unet.0.bias"].eq(2).all())
+
+
 def test_several_files_become_one_and_unwanted_names_are_left(tmp_path):
     torch.save({"model": {"a": torch.zeros(1), "b": torch.zeros(2)}}, tmp_path / "first.pth")
     torch.save({"model": {"b": torch.ones(2), "loss.vgg": torch.ones(3)}}, tmp_path / "second.pth")
