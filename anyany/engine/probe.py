@@ -96,7 +96,7 @@ def _inspect(node: Node, component: Any, made: Made) -> Inspected:
     try:
         flops, told, extra = count(node, component, made)
     except Exception as error:
-        return Inspected(parameters=parameters, flops=None, input="", note=f"not counted: {_line(error)}", **common)
+        return Inspected(parameters=parameters, flops=None, input="", note=f"not counted: {_why(error)}", **common)
     note = "; ".join(filter(None, ("" if own else f"weights of {node.owner}", extra)))
     return Inspected(parameters=parameters, flops=flops, input=told, note=note, **common)
 
@@ -194,6 +194,10 @@ def places(node: Node, given: Mapping[str, Rows]) -> dict[str, int]:
     """How many positions the features at the places of a prompt take, by port."""
     ports = [name for name, port in node.call.takes.items() if port.per is not None and name in given]
     return {name: sum(v.shape[0] if v.dim() > 1 else 1 for v in given[name].list()) for name in ports}
+
+
+def _why(error: BaseException) -> str:
+    return "its cost follows from values, not from sizes" if "meta tensor" in str(error) else _line(error)
 
 
 def _line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from anyany_audio.tts import Tts
 from anyany import media
 from anyany.api.torch import Assets, Audio, Build, Context, Rows
 from anyany.engine.noise import Noise
+from anyany.pipeline import load
 from anyany.registry import default_registry
 from anyany.testing.harness import bench
 
@@ -419,3 +420,13 @@ def test_what_is_no_number_does_not_become_sound_or_codes(
     given: Any = torch.full((3, 16), value) if port == "features" else Audio(torch.full((1, 640), value), 24000)
     with pytest.raises(ValueError, match="not numbers"):
         called(built.component, call, ["a"], **{port: Rows([given])})
+
+
+def test_what_speech_costs_is_not_counted_and_said_to_follow_from_its_values() -> None:
+    from anyany.engine.probe import inspect_graph
+
+    nodes = {"speak": {"use": "audio/tts", "weights": "random:0", "with": "tiny", "in": "said"}}
+    spec = {"anyany": 1, "inputs": {"said": "text"}, "nodes": nodes, "outputs": {"o": "speak"}}
+    (row,) = inspect_graph(load(spec).graph, offline=True)
+    assert row.parameters and row.flops is None
+    assert row.note == "not counted: its cost follows from values, not from sizes"
