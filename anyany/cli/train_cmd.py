@@ -45,10 +45,10 @@ def main(args: argparse.Namespace) -> int:
     from anyany.pipeline import weights_errors
     from anyany.train.run import train_stages
 
-    chosen = [s for s in checked.stages if not args.stage or s.name in args.stage]
     show = _Show(args.quiet)
     with weights_errors(checked.expect()):
-        train_stages(chosen, out, spec=checked.expect().name, resume=args.resume, cpu=args.cpu, watch=show)
+        train_stages(checked.stages, out, spec=checked.expect().name, resume=args.resume, cpu=args.cpu, watch=show,
+                     only=args.stage)  # fmt: skip
     return 0
 
 

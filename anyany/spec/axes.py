@@ -90,12 +90,32 @@ def unify_port(check: Check, state: NodeState, name: str, port: Port) -> tuple[A
         if axes and wire.axes:
             found = _align(check, state, name, axes, feed)
             leading = found if leading is None else leading
-        if not wire.loaded:
+        if wire.loaded:
+            _check_class(check, state, port, feed)
+        else:
             for facet, term in facets.items():
                 if facet in wire.facets:
                     _tell(check, state, name, feed, facet, check.sizes.unify(wire.facets[facet], term), "E410")
         _check_space(check, state, name, port, feed)
     return leading
+
+
+def _check_class(check: Check, state: NodeState, port: Port, feed: Feed) -> None:
+    """E210 for the default of an input of classes, where the port that it feeds has fewer of them."""
+    count, raw = port.facets.get("classes"), check.spec.inputs.get(feed.name)
+    if not isinstance(count, int) or feed.form != "input" or raw is None or not raw.has_default:
+        return
+    for value in raw.default if isinstance(raw.default, list) else [raw.default]:
+        if value is not None and not (str(value).isdecimal() and int(value) < count):
+            check.tell(
+                "E210",
+                f"the default of `{raw.name}` is {value!r}, and `{state.name}` has classes 0 to {count - 1}",
+                mark=raw.default_mark,
+                path=f"{raw.path}.default",
+                expected=f"a number from 0 to {count - 1}",
+                related=[(state.raw.mark, f"`{state.name}`")],
+                help="write such a number",
+            )
 
 
 def _align(

@@ -56,12 +56,14 @@ class Validation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
-    """A checked stage. learn: owners of the weights to be learned. lora: node -> rank, alpha, dropout, targets."""
+    """A checked stage. learn: owners of the weights to be learned. lora: node -> rank, alpha, dropout, targets.
+    start: owners whose weights the stage itself names."""
 
     name: str
     part: Part
     learn: tuple[str, ...]
     lora: Mapping[str, Mapping[str, Any]]
+    start: frozenset[str]
     settings: Mapping[str, Any]
     validation: Validation | None
 
@@ -115,7 +117,8 @@ class _StageCheck:
             return None
         return Stage(
             name=raw.name, part=part, learn=learned,
-            lora={n: options for n, (options, _) in raw.lora.items()}, settings=raw.settings, validation=validation,
+            lora={n: options for n, (options, _) in raw.lora.items()}, start=frozenset(raw.start),
+            settings=raw.settings, validation=validation,
         )  # fmt: skip
 
     # names -------------------------------------------------------------------------------------------------------

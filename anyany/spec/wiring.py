@@ -89,7 +89,7 @@ def _port_edges(check: Check, state: NodeState, call: Call) -> Iterator[tuple[st
         check.tell(
             "E112",
             f"call `{state.call_name}` of `{state.name}` takes no port `{port}`",
-            mark=raw.port_marks[port],
+            mark=raw.port_marks.get(port, edge.mark),  # a stage names the port that `in` feeds
             path=path,
             help=did_you_mean(port, call.takes) or f"its ports are {have}",
         )

@@ -6,6 +6,7 @@ reading takes the best of each, joins repeats and drops blanks. Suffixes: B rows
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class Ctc(Component):
         self.symbols = list(config.symbols)
         self.numbers = {symbol: n for n, symbol in enumerate(self.symbols, 1)}
         self.joint = " " if config.unit == "words" else ""
-        self.lm_head = nn.Linear(int(build.sizes["width"]), len(self.symbols) + 1)
+        self.lm_head = nn.Linear(int(build.facts.get("width") or config.width or build.sizes["width"]), len(self.symbols) + 1)
 
     def transcribe(self, ctx: Context, features: Rows) -> dict[str, Rows]:
         """features: B x [N,D] -> text: the best path's symbols."""
@@ -36,23 +37,25 @@ class Ctc(Component):
     def learn(self, ctx: Context, features: Rows, text: Rows) -> dict[str, Rows]:
         """loss [B]: the negative log probability of the text over all alignments, divided by its symbols.
 
-        Raises ValueError for a symbol outside `symbols`, and for a sound with fewer positions than its text needs.
+        Symbols that are none of `symbols` are left out; a sound with fewer positions than its text needs teaches nothing.
+        A note tells of both.
         """
         x_BND, _ = features.padded()
         logs_NBV = self.lm_head(x_BND).float().log_softmax(-1).transpose(0, 1)
-        wanted = [self._ids(told) for told in text.list()]
-        for ids, length in zip(wanted, features.lengths, strict=True):
-            needed = len(ids) + sum(a == b for a, b in zip(ids, ids[1:]))
+        wanted = [self._ids(told, row, ctx) for row, told in enumerate(text.list())]
+        for row, (ids, length) in enumerate(zip(wanted, features.lengths, strict=True)):
+            needed = len(ids) + sum(a == b for a, b in pairwise(ids))
             if needed > length:
-                raise ValueError(f"a text of {len(ids)} symbols needs {needed} positions; the sound has {length}")
+                ctx.note(row, f"a text of {len(ids)} symbols needs {needed} positions; the sound has {length}")
         targets = torch.tensor([n for ids in wanted for n in ids], device=logs_NBV.device)
         lengths = torch.tensor([len(ids) for ids in wanted])
-        losses_B = F.ctc_loss(logs_NBV, targets, torch.tensor(features.lengths), lengths, reduction="none")
+        losses_B = F.ctc_loss(logs_NBV, targets, torch.tensor(features.lengths), lengths, reduction="none",
+                              zero_infinity=True)  # fmt: skip
         return {"loss": ctx.rows(losses_B / lengths.clamp(min=1).to(losses_B.device))}
 
-    def _ids(self, text: str) -> list[int]:
+    def _ids(self, text: str, row: int, ctx: Context) -> list[int]:
         units = text.split() if self.joint else list(text)
         unknown = [u for u in units if u not in self.numbers]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is none of the {len(self.symbols)} symbols of {self.build.node}")
-        return [self.numbers[u] for u in units]
+            ctx.note(row, f"{unknown[0]!r} is none of the {len(self.symbols)} symbols, so it is not learned")
+        return [self.numbers[u] for u in units if u in self.numbers]

@@ -37,6 +37,7 @@ class SpeechConfig(Config):
     path: str = option("", doc="a folder made by python -m anyany_mini.corpus, relative to the spec's")
     n: int | None = option(None, low=1, doc="how many sentences of it (all)")
     skip: int = option(0, low=0, doc="sentences left out at its beginning, as for validation")
+    replies: bool = option(False, doc="only what a reply may say: captions and answers")
     noise: float = option(0.5, low=0.0, high=1.0, doc="share of them with noise at 20 to 40 dB")
 
 
@@ -80,7 +81,64 @@ HEAR = card(
 )
 
 
+class SpeakConfig(Config):
+    """The miniature's voice."""
+
+    width: int = option(128, low=8, doc="features a frame")
+    layers: int = option(4, low=1, doc="blocks over frames")
+    cond: int = option(64, low=8, doc="width of a slot of the conditioning")
+    words: int = option(505, low=1, doc="rows of the text encoder's word table")
+    mels: int = option(80, low=4, doc="mel bands")
+
+
+def speak_calls(config: Any, facts: Any) -> dict[str, Call]:
+    cond = Port("features", "N D", N=8, D=config.cond, space="self", doc="eight slots")
+    mel = Port("features", "T M", M=config.mels, doc="natural log-mel, 62.5 frames a second")
+    text = Port("text", doc="a caption or an answer")
+    slots = Port("features", "N", N=8, doc="seconds at which the slots begin, -1 for an empty one")
+    learn = {"cond": cond, "audio": Port("audio", rate=16000, channels=1), "slots": slots}
+    return {
+        "say": Call(takes={"cond": cond}, gives={"features": mel}, teach="learn", batching=Batching(max_rows=64)),
+        "embed": Call(takes={"text": text}, gives={"features": cond}, parts=("text_encoder",)),
+        "learn": Call(takes=learn, gives={"loss": Port("loss", doc="of mels and durations")}),
+    }
+
+
+SPEAK = card(
+    "mini/speak",
+    role="decoder",
+    about="Speech of a caption or an answer from eight slots of conditioning, as a log-mel spectrogram.",
+    source="FastSpeech (Ren et al. 2019, arXiv 1905.09263): durations and a length regulator",
+    config=SpeakConfig,
+    calls=speak_calls,
+    tiny={"width": 16, "layers": 1, "cond": 16, "mels": 16},
+    impl="anyany_mini.voice_head:Voice",
+)
+
+
+class TalksConfig(Config):
+    """Conversations about pictures, recordings and sentences."""
+
+    n: int = option(100_000, low=1, doc="how many conversations, the same ones every epoch")
+    seed: int = option(0, low=0, high=999_999, doc="another seed, other conversations")
+    about: str = option("all", choices=("all", "text", "describe"), doc="text: no medium; describe: one, in words")
+    speech: str = option("", doc="a folder made by python -m anyany_mini.corpus, relative to the spec's")
+    skip: int = option(0, low=0, doc="sentences of it that are left out at its beginning")
+
+
+TALKS = card(
+    "mini/talks",
+    role="source",
+    about="Conversations of the miniature world: fields prompt, reply, drawn and said.",
+    config=TalksConfig,
+    calls={"read": Call(takes={}, gives={"record": Port("text", doc="a record as JSON, its words alone")})},
+    weights=False,
+    tiny={"n": 8},
+    impl="anyany_mini.talks:Talks",
+)
+
+
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [SCENES, SPEECH, HEAR]
+    return [SCENES, SPEECH, TALKS, HEAR, SPEAK]

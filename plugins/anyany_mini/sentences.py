@@ -43,3 +43,26 @@ def words() -> list[str]:
     told = [*WITHOUT_CAPTION, *WITH_CAPTION, *AFTER_QUESTION, *ANSWERS, "and", *world.SIZES]
     told += [q for _ in range(2000) for q, _ in world.questions(world.sample_scene(rng, "any"))]
     return sorted({word for text in told for word in text.split()} - {"{}"})
+
+
+def slots(text: str) -> list[int] | None:
+    """Where each of eight slots of a caption or an answer begins: size, colour, shape and place of the first and of the
+    second thing, as indices of letters; -1 for a slot that says nothing. None for any other sentence."""
+    found = [-1] * 8
+    if world.parse_caption(text) is not None:
+        at = 0
+        for thing, part in enumerate(text.split(" and ")):
+            begin = text.index(part, at)
+            words = part.split(" ", 4)
+            found[4 * thing] = begin - len("and ") if thing else begin
+            begin += len(words[0]) + len(words[1]) + 2
+            for slot, word in enumerate(words[2:], 4 * thing + 1):
+                found[slot] = begin
+                begin += len(word) + 1
+            at = begin
+        return found
+    if text not in ANSWERS:
+        return None
+    groups = (("one", "two"), world.COLOURS, tuple(f"a {shape}" for shape in world.SHAPES), world.PLACES)
+    found[next(n for n, group in enumerate(groups) if text in group)] = 0
+    return found

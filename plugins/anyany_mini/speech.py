@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from anyany.api.torch import Audio, Build, Component, Context, Rows
+from anyany_mini import sentences
 
 RATE = 16000
 
@@ -31,7 +32,8 @@ class Speech(Component):
             raise ValueError(f"there is no {told}; make it: python -m anyany_mini.corpus --out {self.where}")
         whole = told.read_text("utf-8").splitlines()
         end = self.config.skip + self.config.n if self.config.n else None
-        return [json.loads(line) for line in whole[self.config.skip : end]]
+        lines = [json.loads(line) for line in whole[self.config.skip : end]]
+        return [line for line in lines if not self.config.replies or sentences.slots(line["text"])]
 
     @cached_property
     def samples(self) -> np.memmap[Any, Any]:
@@ -47,13 +49,17 @@ class Speech(Component):
         return np.asarray(self.samples[line["begin"] : line["begin"] + line["length"]], np.float32) / 32768
 
     def record(self, index: int) -> dict[str, Any]:
-        """audio, text, and `starts`: (letter, second) of each word."""
+        """audio and text; `slots`: seconds at which each of `sentences.slots` begins, -1 for an empty one."""
         wave, rng = self.wave(index), np.random.default_rng([7, index])
         if rng.random() < self.config.noise:
             power = float(np.square(wave).mean()) * 10 ** (-rng.uniform(20, 40) / 10)
             wave = wave + rng.normal(0, power**0.5, len(wave)).astype(np.float32)
-        line = self.lines[index]
-        return {"audio": Audio(torch.from_numpy(wave)[None], RATE), "text": line["text"], "starts": line["starts"]}
+        line, seconds = self.lines[index], dict(self.lines[index]["starts"])
+        record = {"audio": Audio(torch.from_numpy(wave)[None], RATE), "text": line["text"]}
+        letters = sentences.slots(line["text"])
+        if letters is not None:
+            record["slots"] = torch.tensor([seconds[letter] if letter >= 0 else -1.0 for letter in letters])
+        return record
 
     def read(self, ctx: Context) -> dict[str, Rows]:
         """The first record's words, as JSON."""

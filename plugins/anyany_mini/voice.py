@@ -34,7 +34,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True, kw_only=True)
 class Spoken:
-    """A sentence as sound: samples [S], and (index of its first letter, seconds) of each word that espeak-ng tells of."""
+    """A sentence as sound: samples [S], and (index of the first letter, seconds) of its words."""
 
     samples: NDArray[np.float32]
     starts: tuple[tuple[int, float], ...]

@@ -1,0 +1,191 @@
+"""Conversations of the miniature world as a source: pictures, recordings and spoken requests in; text, drawings and
+speech asked for. A record: prompt and reply (messages), drawn and said (what the reply's picture shows and its sound says,
+empty where there is none).
+
+A picture's scene never holds an unseen pair; sentences, written or spoken, may.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from anyany.api.torch import Build, Component, Context, Rows
+from anyany.api.v1 import Media
+from anyany_mini import talk, world
+from anyany_mini.speech import Speech
+
+SAY = ("say {}", "say: {}", "please say {}", "Say {}.", "{}. say it", "{}\nsay it", "read aloud {}", "say it: {}")
+SAY_IT = ("say it", "please say it", "say what you see", "Say it.", "read it aloud", "say it aloud")
+SAY_AND_DRAW = ("say it and draw it", "draw it and say it")
+TELL = ("{}. describe it", "{}\ndescribe it", "describe: {}", "{} describe it")
+DRAWN, HEARD = Media(kind="image"), Media(kind="audio")
+Record = dict[str, Any]
+
+
+def reply(*parts: Any, drawn: str = "", said: str = "") -> Record:
+    """What is answered, with what its picture shows and its sound says."""
+    return {"reply": list(parts), "drawn": drawn, "said": said}
+
+
+class Talks(Component):
+    """Options: `TalksConfig`."""
+
+    def __init__(self, config: Any, build: Build) -> None:
+        super().__init__(config, build)
+        from anyany_mini.plugin import SpeechConfig
+
+        self.speech = Speech(SpeechConfig(path=config.speech, skip=config.skip), build)
+
+    @cached_property
+    def spoken(self) -> dict[str, list[int]]:
+        """Sentence -> the records that speak it."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, line in enumerate(self.speech.lines):
+            found[line["text"]].append(number)
+        return found
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """The captions among the spoken sentences."""
+        return [text for text in self.spoken if world.parse_caption(text) is not None]
+
+    @cached_property
+    def requests(self) -> list[tuple[str, str, str]]:
+        """(sentence, what is asked, caption) of the spoken sentences that ask to draw or to say a caption."""
+        found = []
+        for text in self.spoken:
+            for asked in ("please draw ", "draw ", "show me ", "please say ", "say "):
+                rest = text.removeprefix(asked)
+                caption, _, both = rest.partition(" and describe it")
+                if rest != text and not both and world.parse_caption(caption) is not None:
+                    found.append((text, "say" if "say" in asked else "draw", caption))
+                    break
+        return found
+
+    def __len__(self) -> int:
+        return int(self.config.n)
+
+    def record(self, index: int) -> Record:
+        """The conversation of (seed, index)."""
+        rng = np.random.default_rng([self.config.seed, index % world.EVAL_SEED, 3])
+        roll = rng.random()
+        if self.config.about == "text" or (self.config.about == "all" and roll < 0.12):
+            return self._text(rng)
+        if self.config.about == "describe":
+            return self._describe(rng, index)
+        if roll < 0.62:
+            return self._picture(rng)
+        return self._recording(rng) if roll < 0.84 else self._request(rng)
+
+    # what is asked -----------------------------------------------------------------------------------------------
+    def _text(self, rng: np.random.Generator) -> Record:
+        """A sentence alone, or a picture's worth of words."""
+        scene = world.sample_scene(rng, "any")
+        text, roll = world.caption(scene), rng.random()
+        if roll < 0.22:
+            return {"prompt": [_pick(rng, talk.DRAW).format(text)], **reply(DRAWN, drawn=text)}
+        if roll < 0.44:
+            return {"prompt": [_pick(rng, SAY).format(text)], **reply(HEARD, said=text)}
+        if roll < 0.54:
+            return {"prompt": [_pick(rng, talk.BOTH).format(text)], **reply(DRAWN, text, drawn=text)}
+        if roll < 0.60:
+            return {"prompt": [f"{text}. {_pick(rng, SAY_AND_DRAW)}"], **self._said_and_drawn(text)}
+        if roll < 0.70:
+            return {"prompt": [_pick(rng, TELL).format(text)], **reply(text)}
+        if roll < 0.95:
+            return self._question(rng, scene, [text + _pick(rng, (". ", "\n", ": "))], spoken=False)
+        question, answer = talk.CHAT[int(rng.integers(len(talk.CHAT)))]
+        return {"prompt": [question], **reply(answer)}
+
+    def _describe(self, rng: np.random.Generator, index: int) -> Record:
+        """A picture or a recording, one after the other, to be described."""
+        if index % 2:
+            text, sound = self._sentence(rng)
+            return {"prompt": _mixed(rng, sound, _pick(rng, talk.DESCRIBE[:6])), **reply(text)}
+        scene = world.sample_scene(rng, "seen")
+        return {"prompt": _mixed(rng, world.render(scene), _pick(rng, talk.DESCRIBE)), **reply(world.caption(scene))}
+
+    def _picture(self, rng: np.random.Generator) -> Record:
+        scene = world.sample_scene(rng, "seen")
+        picture, text, roll = world.render(scene), world.caption(scene), rng.random()
+        if roll < 0.34:
+            return {"prompt": _mixed(rng, picture, _pick(rng, talk.DESCRIBE)), **reply(text)}
+        if roll < 0.72:
+            return self._question(rng, scene, [picture], spoken=roll >= 0.52)
+        if roll < 0.78:
+            return {"prompt": _mixed(rng, picture, _pick(rng, talk.DRAW_IT)), **reply(DRAWN, drawn=text)}
+        if roll < 0.90:
+            return {"prompt": _mixed(rng, picture, _pick(rng, SAY_IT)), **reply(HEARD, said=text)}
+        if roll < 0.95:
+            return {"prompt": _mixed(rng, picture, _pick(rng, talk.BOTH_IT)), **reply(DRAWN, text, drawn=text)}
+        if roll < 0.97:
+            return {"prompt": _mixed(rng, picture, _pick(rng, SAY_AND_DRAW)), **self._said_and_drawn(text)}
+        asked = _pick(rng, ("describe it", "say it", "draw it"))
+        told = {"describe it": reply(text), "say it": reply(HEARD, said=text), "draw it": reply(DRAWN, drawn=text)}
+        return {"prompt": [picture, self._spoken(rng, asked)], **told[asked]}
+
+    def _recording(self, rng: np.random.Generator) -> Record:
+        text, sound = self._sentence(rng)
+        roll = rng.random()
+        if roll < 0.45:
+            return {"prompt": _mixed(rng, sound, _pick(rng, talk.DESCRIBE[:6])), **reply(text)}
+        if roll < 0.80:
+            return {"prompt": _mixed(rng, sound, _pick(rng, talk.DRAW_IT)), **reply(DRAWN, drawn=text)}
+        if roll < 0.90:
+            return {"prompt": _mixed(rng, sound, _pick(rng, SAY_IT)), **reply(HEARD, said=text)}
+        return {"prompt": _mixed(rng, sound, _pick(rng, talk.BOTH_IT)), **reply(DRAWN, text, drawn=text)}
+
+    def _request(self, rng: np.random.Generator) -> Record:
+        """A spoken request alone."""
+        sentence, what, text = self.requests[int(rng.integers(len(self.requests)))]
+        told = reply(DRAWN, drawn=text) if what == "draw" else reply(HEARD, said=text)
+        return {"prompt": [self._spoken(rng, sentence)], **told}
+
+    def _question(self, rng: np.random.Generator, scene: world.Scene, shown: list[Any], spoken: bool) -> Record:
+        """A question with one answer on a scene, answered in words or, in one of five, aloud."""
+        asked = world.questions(scene)
+        question, answer = asked[int(rng.integers(len(asked)))]
+        aloud = " say the answer" if rng.random() < 0.2 else ""
+        told = reply(HEARD, said=answer) if aloud else reply(answer)
+        if spoken and question + aloud in self.spoken:
+            return {"prompt": [*shown, self._spoken(rng, question + aloud)], **told}
+        written = question + _pick(rng, ("", "?")) + aloud
+        if isinstance(shown[0], str):
+            return {"prompt": [*shown, written], **told}
+        return {"prompt": _mixed(rng, shown[0], written), **told}
+
+    @staticmethod
+    def _said_and_drawn(text: str) -> Record:
+        return reply(HEARD, DRAWN, drawn=text, said=text)
+
+    # what is heard -----------------------------------------------------------------------------------------------
+    def _spoken(self, rng: np.random.Generator, sentence: str) -> Any:
+        known = self.spoken[sentence]
+        return self.speech.record(known[int(rng.integers(len(known)))])["audio"]
+
+    def _sentence(self, rng: np.random.Generator) -> tuple[str, Any]:
+        text = self.captions[int(rng.integers(len(self.captions)))]
+        return text, self._spoken(rng, text)
+
+    def read(self, ctx: Context) -> dict[str, Rows]:
+        """The first record's words, as JSON."""
+        record = self._text(np.random.default_rng(self.config.seed))
+        told = {k: [p for p in v if isinstance(p, str)] if isinstance(v, list) else v for k, v in record.items()}
+        return {"record": ctx.rows([json.dumps(told)] * len(ctx.keys))}
+
+
+def _pick(rng: np.random.Generator, choices: Any) -> Any:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _mixed(rng: np.random.Generator, medium: Any, text: str) -> list[Any]:
+    """A medium before or after a text, sometimes parted by a line break."""
+    if not text:
+        return [medium]
+    gap = _pick(rng, ("", "", "\n", " "))
+    return [medium, gap + text] if rng.random() < 0.5 else [text + gap, medium]
