@@ -163,7 +163,8 @@ EDGES = {
     ),
     "E210": Entry(
         "The default does not fit its kind",
-        "An input's `default` must be a value of the input's kind; media are given as a file path.",
+        "An input's `default` must be a value of the input's kind; media are given as a file path, a class as a number "
+        "that the node it feeds has.",
         "Give a fitting default, or none.",
         "inputs: {labels: {kind: text*, default: 3}}",
     ),

@@ -42,6 +42,7 @@ class Autoencoder(nn.Module):
     """Base of autoencoders: `body` is what a checkpoint fills, `widths` the channels of each level."""
 
     qkv = False
+    otherwise = ", or give `with: {autoencoder: false}` and decode elsewhere"
 
     @property
     def body(self) -> nn.Module:
@@ -60,8 +61,8 @@ class Autoencoder(nn.Module):
     def load(self, store: Any | None, build: Build, node: str) -> None:
         """Fill it, strictly. Raises ValueError where the weights of the node hold no autoencoder."""
         if store is None:
-            raise ValueError(f"the weights of {node} hold no autoencoder: name its file too, as a second source, "
-                             "or give `with: {autoencoder: false}` and decode elsewhere")  # fmt: skip
+            raise ValueError(f"the weights of {node} hold no autoencoder: name its file too, as a second source"
+                             f"{self.otherwise}")  # fmt: skip
         known = relayout(store, ldm_layouts(self.widths, self.qkv))
         names = {name: name for name in known}
         translate = getattr(self.body, "_fix_state_dict_keys_on_load", None)

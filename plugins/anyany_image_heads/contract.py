@@ -47,7 +47,7 @@ def parted(width: int, heads: int, of: str = "") -> None:
 def cond_ports(config: Any, facts: Any) -> dict[str, Port]:
     """Classes where a class table is known of, features where their width is, else either."""
     if config.classes or (facts.known("table") and not config.cond):
-        return {"cond": Port("label", doc="the class: its number")}
+        return {"cond": Port("label", classes=config.classes, doc="the class: its number")}
     known = facts.known("cond") or config.cond
     size = {"D": known or var("cond")}
     return {

@@ -51,7 +51,7 @@ def diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:
     }
     loss = Port("loss", doc="to minimise")
     if config.classes or denoiser in CLASS_CONDITIONAL:
-        takes = {"cond": Port("label", doc="the class: its number")}
+        takes = {"cond": Port("label", classes=config.classes, doc="the class: its number")}
         return _calls(takes, begin, gives, batching, loss)
     stored = facts.known("n")  # a null of one row stands beside any length
     n = (stored if stored != 1 else None) or config.n or var("n")

@@ -90,6 +90,7 @@ class VarAutoencoder(Autoencoder):
     """Codes alone, or with encoder and decoder. `config` gives latents, codes, scales and the `vae_` sizes."""
 
     qkv = True
+    otherwise = " (VAR draws with the codes in it, also where `autoencoder: false` leaves the decoding to others)"
 
     def __init__(self, config: Any) -> None:
         super().__init__()

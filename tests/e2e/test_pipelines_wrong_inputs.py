@@ -51,6 +51,18 @@ def test_a_class_out_of_range_fails_its_item_with_the_range(head: str, wrong: st
     middle_fails(one, "9", wrong, "draw draws classes 0 to 9", repr(wrong), "give such a number")
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_a_class_out_of_range_that_the_spec_itself_gives_is_told_by_check(head: str) -> None:
+    def told(kind: str, default: Any) -> list[tuple[str, str]]:
+        given = {"x": {"kind": kind, "default": default}}
+        problems = check_dict(spec(given, draw=node(f"image_heads/{head}", "x", classes=10))).problems
+        return [(p.code, p.path) for p in problems]
+
+    assert told("label", "9") == told("label", 0) == told("label*", ["0", "9"]) == told("label?", None) == []
+    for wrong in ("10", -1, "red"):
+        assert told("label", wrong) == told("label*", ["3", wrong]) == [("E210", "inputs.x.default")]
+
+
 @pytest.mark.parametrize("head", ["unclip", "stable-unclip"])
 def test_a_head_of_embeddings_refuses_classes_in_check(head: str) -> None:
     assert codes(spec({"x": "label"}, draw=node(f"image_heads/{head}", "x"))) == {"E201"}
