@@ -216,9 +216,14 @@ def _has_tensors(value: Mapping[Any, Any]) -> bool:
 
 
 def _entries(loaded: Any) -> str:
+    """The names of what a file holds; of maps in maps, those that hold tensors by their dotted names."""
     if not isinstance(loaded, Mapping):
         return f"none, it is a {type(loaded).__name__}"
-    names = [str(name) for name in loaded]
+    names: list[str] = []
+    for name, value in loaded.items():
+        inner = value.items() if isinstance(value, Mapping) else ()
+        deeper = [f"{name}.{n}" for n, v in inner if isinstance(v, Mapping) and _has_tensors(v)]
+        names += deeper or [str(name)]
     return ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
 
 

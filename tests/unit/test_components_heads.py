@@ -10,6 +10,7 @@ import pytest
 import torch
 from anyany_image_heads.diffusion import Diffusion
 from anyany_image_heads.plugin import DiffusionConfig
+from safetensors.torch import save_file
 
 from anyany.api.torch import Assets, Build, Context, Rows, init_random
 from anyany.engine.noise import Noise
@@ -112,3 +113,13 @@ def test_each_side_of_the_gan_learns_from_its_own_loss_alone() -> None:
 def test_a_head_without_its_autoencoder_says_that_it_cannot_learn_pictures(head: str) -> None:
     with pytest.raises(ValueError, match="no autoencoder"):
         lost(made(head, autoencoder=False), ["0", "1", "2", "3"])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_var_without_its_tokenizers_file_is_told_what_it_needs_it_for(whole: bool, tmp_path: Path) -> None:
+    card, options = default_registry().card("image_heads/var"), {"preset": "tiny", "classes": 5, "autoencoder": whole}
+    weights = bench(card, options).build().component.checkpoint()
+    kept = {n: t.contiguous() for n, t in weights.items() if not n.startswith("vae.")}
+    save_file(kept, tmp_path / "var.safetensors")
+    with pytest.raises(ValueError, match=r"name its file too, as a second source \(VAR draws with the codes in it"):
+        bench(card, options).build(f"file:{tmp_path / 'var.safetensors'}")

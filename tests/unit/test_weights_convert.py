@@ -79,6 +79,17 @@ def test_several_candidates_are_named_and_one_can_be_chosen(tmp_path):
         convert(tmp_path / "old.pt", tmp_path / "new.safetensors", key="dsic")
 
 
+def test_maps_deep_inside_are_named_by_the_key_that_takes_them(tmp_path):
+    """VAR's trainer saves its networks so."""
+    trainer = {"var_wo_ddp": TENSORS, "vae_local": TENSORS, "var_optim": {"state": {}}}
+    torch.save({"epoch": 3, "trainer": trainer}, tmp_path / "ar-ckpt.pth")
+    with pytest.raises(WeightsError) as told:
+        convert(tmp_path / "ar-ckpt.pth", tmp_path / "new.safetensors")
+    assert "epoch, trainer.var_wo_ddp, trainer.vae_local; name one" in told.value.help
+    convert(tmp_path / "ar-ckpt.pth", tmp_path / "new.safetensors", key="trainer.var_wo_ddp")
+    assert load_file(tmp_path / "new.safetensors").keys() == TENSORS.keys()
+
+
 def test_the_paths_are_checked(tmp_path):
     torch.save(TENSORS, tmp_path / "old.pt")
     with pytest.raises(WeightsError, match="there is no file"):
