@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from anyany_mini import voice
 from anyany_mini.world import EVAL_SEED, Scene, caption, describe_thing, render, sample_scene
 from PIL import Image
 
@@ -91,7 +92,18 @@ def write_mp3(audio: Audio, path: Path) -> None:
         file.mux(stream.encode(None))
 
 
+def speech(folder: Path) -> None:
+    """A caption and a question, spoken; espeak-ng makes them."""
+    told = "a small yellow ring at the top and a big blue cross on the left"
+    spoken = {"spoken": told, "question": "what color is the ring"}
+    for name, text in spoken.items():
+        samples = voice.say(text, "en-gb", 150, 45).samples
+        save("audio", Audio(torch.from_numpy(samples)[None], voice.RATE), folder / name)
+        print(f"{name}: {text}")
+
+
 def main(folder: Path) -> None:
+    speech(folder)
     sound = melody()
     save("audio", sound, folder / "melody")
     save("audio", sound, folder / "melody", audio="FLAC")

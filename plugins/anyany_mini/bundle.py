@@ -21,7 +21,7 @@ PLACES = {
     "hear/recogniser/write": "write",
     "speak/voice/speak": "speak",
     "draw/draw": "draw",
-    "stages/text/think": "think",
+    "stages/align-out/think": "think",
     "stages/align-in/see": ALIGNED["see"],
     "stages/align-in/listen": ALIGNED["listen"],
     "stages/align-out/to_image": ALIGNED["to_image"],

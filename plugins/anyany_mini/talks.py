@@ -1,6 +1,7 @@
-"""Conversations of the miniature world as a source: pictures, recordings and spoken requests in; text, drawings and
-speech asked for. A record: prompt and reply (messages), drawn and said (what the reply's picture shows and its sound says,
-empty where there is none).
+"""Conversations as a source of records: pictures, recordings, spoken requests; replies with drawings and speech.
+
+A record: prompt and reply (messages), drawn and said (what the reply's picture shows and its sound says, empty where
+there is none).
 
 A picture's scene never holds an unseen pair; sentences, written or spoken, may.
 """
@@ -47,7 +48,7 @@ class Talks(Component):
         found: dict[str, list[int]] = defaultdict(list)
         for number, line in enumerate(self.speech.lines):
             found[line["text"]].append(number)
-        return found
+        return dict(found)
 
     @cached_property
     def captions(self) -> list[str]:
@@ -165,7 +166,9 @@ class Talks(Component):
 
     # what is heard -----------------------------------------------------------------------------------------------
     def _spoken(self, rng: np.random.Generator, sentence: str) -> Any:
-        known = self.spoken[sentence]
+        known = self.spoken.get(sentence)
+        if not known:
+            raise ValueError(f"nobody says {sentence!r} in {self.speech.where}; make more sentences")
         return self.speech.record(known[int(rng.integers(len(known)))])["audio"]
 
     def _sentence(self, rng: np.random.Generator) -> tuple[str, Any]:

@@ -87,8 +87,7 @@ def spec(tmp_path: Path, base: Path) -> Path:
 def train(spec: Path, *stages: str, out: str = "runs", resume: bool = False, watch: Any = None, **sets: Any) -> Path:
     found = check_file(str(spec), sets=[f"{k}={json.dumps(v)}" for k, v in sets.items()])
     found.expect()
-    chosen = [s for s in found.stages if s.name in stages]
-    train_stages(chosen, spec.parent / out, resume=resume, cpu=True, watch=watch)
+    train_stages(found.stages, spec.parent / out, resume=resume, cpu=True, watch=watch, only=stages)
     return spec.parent / out / stages[-1]
 
 
@@ -211,3 +210,30 @@ def test_a_loss_that_is_no_number_stops_with_its_batch_saved(spec: Path) -> None
     assert code == "E711" and "think.loss is nan" in message
     (bad,) = (spec.parent / "runs" / "in").glob("bad-batch-*.jsonl")
     assert len(bad.read_text().splitlines()) == 4
+
+
+def test_a_stage_begins_from_what_the_one_before_it_learned(spec: Path) -> None:
+    told: list[str] = []
+
+    def watch(event: str, values: Any) -> None:
+        told.extend([values["text"]] if event == "note" else [])
+
+    train(spec, "in", "tune", watch=watch)
+    assert told == ["tune: begins with see from in"]
+    chained = losses(spec.parent / "runs" / "tune")
+    train(spec, "tune", watch=watch, resume=True)  # another run: the stage before it is not trained again
+    train(spec, "tune", out="alone")
+    assert losses(spec.parent / "alone" / "tune")[0] != chained[0]
+    train(spec, "in", out="later")
+    train(spec, "tune", out="later")
+    assert losses(spec.parent / "later" / "tune") == chained
+
+
+def test_a_stage_that_names_its_start_is_left_alone(spec: Path) -> None:
+    spec.write_text(
+        spec.read_text().replace("    - name: tune\n", '    - name: tune\n      start: {see: "random:1"}\n')
+    )
+    train(spec, "in", "tune")
+    train(spec, "tune", out="alone")
+    first = [losses(spec.parent / out / "tune") for out in ("runs", "alone")]
+    assert first[0] == first[1]
