@@ -1,7 +1,7 @@
 """Rate and distortion of frequency tokens beside vector quantisation, on scenes of the miniature world.
 
-    python benchmarks/rate_distortion.py                        (under a minute on one core: VQ-VAEs of few steps)
-    python benchmarks/rate_distortion.py --plot rate.svg --steps 500                   (some four minutes)
+    python benchmarks/rate_distortion.py                        (under a minute of one core: few scenes and steps)
+    python benchmarks/rate_distortion.py --plot rate.svg --train 512 --test 128 --steps 500      (four minutes)
 
 Rate is the cross-entropy of tokens under frequencies counted on training scenes, one table a coefficient or one for
 all codes of a VQ, in bits a pixel; distortion is the PSNR of held-out scenes (64×64). VQ is k-means on pixel patches,
@@ -162,9 +162,9 @@ def plot(points: Sequence[Point]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=int, default=512, help="scenes to count and learn on")
-    parser.add_argument("--test", type=int, default=128, help="held-out scenes")
-    parser.add_argument("--steps", type=int, default=100, help="of training each VQ-VAE")
+    parser.add_argument("--train", type=int, default=192, help="scenes to count and learn on")
+    parser.add_argument("--test", type=int, default=64, help="held-out scenes")
+    parser.add_argument("--steps", type=int, default=40, help="of training each VQ-VAE")
     parser.add_argument("--plot", metavar="SVG", help="write the curves there")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
