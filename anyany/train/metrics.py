@@ -1,4 +1,4 @@
-"""The metrics of a stage: one JSON line a logged step, and TensorBoard's events where its package is installed."""
+"""The metrics of a stage: one JSON line a logged step, and TensorBoard's events where its package works."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import track
 
 from anyany_mini import sentences, voice
 
@@ -41,7 +42,7 @@ def write(folder: Path, count: int, seed: int, one_voice: bool) -> None:
         audio.truncate(2 * end)
         audio.seek(2 * end)
         told.writelines(json.dumps(line) + "\n" for line in whole)
-        for number in tqdm(range(len(whole), count), desc=folder.name, disable=not sys.stderr.isatty()):
+        for number in track(range(len(whole), count), folder.name, console=Console(stderr=True)):
             spoken, line = speak(seed, number, one_voice)
             samples = np.clip(spoken.samples * 32767, -32768, 32767).astype(np.int16)
             audio.write(samples.tobytes())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from anyany_mini import dtw, exam, sentences, world
+from anyany_mini import dtw, evaluate, exam, sentences, world
 from anyany_mini.plugin import TalksConfig
 from anyany_mini.talks import Talks
 from anyany_mini.voice_head import frames_of, log_mel
@@ -148,3 +148,20 @@ def test_a_sound_that_cannot_be_heard_fails_its_item_alone(samples: torch.Tensor
     pipe = anyany.load(str(ROOT / "pipelines/mini/hear.yaml"))
     bad, good = pipe.map([{"audio": wave(samples)}, {"audio": wave(heard.questions[0])}])
     assert bad.error is not None and good.raised().outputs["text"]
+
+
+def test_the_evaluation_marks_right_answers_right_and_empty_ones_wrong(heard: exam.Sounds) -> None:
+    told = exam.cases("seen", 3)
+    nothing = evaluate.Reply(kinds=("text",), text="", pictures=(), sounds=())
+    for line in evaluate.lines("seen", 3, 3):
+        assert [line.mark(n, nothing) for n in range(3)] == [0, 0, 0], line.name
+        for n, case in enumerate(told):
+            text = case.answer if "question" in line.name else case.caption
+            best = evaluate.Reply(kinds=line.kinds, text=text, pictures=(world.render(case.scene),),
+                                  sounds=(heard.captions[n],))  # fmt: skip
+            assert line.mark(n, best) == 1, line.name
+
+
+def test_word_errors_count_edits_over_words() -> None:
+    assert evaluate.word_errors(["a big red ring", ""], ["a big red ring", "one"]) == 1 / 5
+    assert evaluate.word_errors(["a red ring"], ["a big red ring"]) == 1 / 4

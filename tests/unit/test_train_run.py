@@ -229,6 +229,15 @@ def test_a_stage_begins_from_what_the_one_before_it_learned(spec: Path) -> None:
     assert losses(spec.parent / "later" / "tune") == chained
 
 
+def test_tensorboard_reads_the_losses_of_the_metrics_file(spec: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = train(spec, "tune")
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    assert [e.value for e in board.Scalars("think.loss")] == pytest.approx(losses(folder))
+
+
 def test_a_stage_that_names_its_start_is_left_alone(spec: Path) -> None:
     spec.write_text(
         spec.read_text().replace("    - name: tune\n", '    - name: tune\n      start: {see: "random:1"}\n')
