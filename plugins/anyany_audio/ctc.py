@@ -24,7 +24,8 @@ class Ctc(Component):
         self.symbols = list(config.symbols)
         self.numbers = {symbol: n for n, symbol in enumerate(self.symbols, 1)}
         self.joint = " " if config.unit == "words" else ""
-        self.lm_head = nn.Linear(int(build.facts.get("width") or config.width or build.sizes["width"]), len(self.symbols) + 1)
+        width = build.facts.get("width") or config.width or build.sizes["width"]
+        self.lm_head = nn.Linear(int(width), len(self.symbols) + 1)
 
     def transcribe(self, ctx: Context, features: Rows) -> dict[str, Rows]:
         """features: B x [N,D] -> text: the best path's symbols."""
@@ -37,8 +38,8 @@ class Ctc(Component):
     def learn(self, ctx: Context, features: Rows, text: Rows) -> dict[str, Rows]:
         """loss [B]: the negative log probability of the text over all alignments, divided by its symbols.
 
-        Symbols that are none of `symbols` are left out; a sound with fewer positions than its text needs teaches nothing.
-        A note tells of both.
+        Symbols that are none of `symbols` are left out, and a sound with fewer positions than its text needs teaches
+        nothing; a note tells of both.
         """
         x_BND, _ = features.padded()
         logs_NBV = self.lm_head(x_BND).float().log_softmax(-1).transpose(0, 1)
