@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anyany_mini import marker, models, speak, talk, world
+from anyany_mini import marker, models, talk, world
+from anyany_mini.train import splice
 from anyany_mini.train.common import (
     CHECKPOINTS,
     OUT,
@@ -57,7 +58,7 @@ def row_of(one: talk.Talk, rng: np.random.Generator, groups: dict[int, list[int]
     ids: list[int] = []
     labels: list[int] = []
     for turn in one.turns:
-        asked = speak.prompt_ids(turn.asked, models.LOOK["patches"])
+        asked = splice.prompt_ids(turn.asked, models.LOOK["patches"])
         ids += asked
         labels += [IGNORE] * len(asked)
         looks = None in turn.asked
@@ -132,13 +133,13 @@ def collate(pairs: list[tuple[talk.Talk, tuple[list[int], list[int]]]], rng: np.
     )
 
 
-def losses(talker: speak.Talker, readout: Readout, draw: models.Draw, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def losses(talker: splice.Talker, readout: Readout, draw: models.Draw, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Text's cross-entropy (sum over tokens), conditioning's error (over drawings), probes' (over pictures)."""
     seen, cells = None, torch.zeros(())
     if len(batch.pictures):
-        seen = nn.functional.dropout(speak.features(talker, batch.pictures), 0.1)
+        seen = nn.functional.dropout(splice.features(talker, batch.pictures), 0.1)
         cells = readout(seen, batch.cells) * len(batch.pictures)
-    hidden = speak.hidden(talker, batch.ids, seen)
+    hidden = splice.hidden(talker, batch.ids, seen)
     shifted = batch.labels[:, 1:]
     learnt = shifted != IGNORE
     logits = talker.think.lm_head(hidden[:, :-1][learnt])
@@ -152,7 +153,7 @@ def losses(talker: speak.Talker, readout: Readout, draw: models.Draw, batch: Bat
     return text, nn.functional.mse_loss(found, wanted) * len(wanted), cells
 
 
-def step_of(talker: speak.Talker, readout: Readout, draw: models.Draw, batches: list[Batch]) -> np.ndarray:
+def step_of(talker: splice.Talker, readout: Readout, draw: models.Draw, batches: list[Batch]) -> np.ndarray:
     """Gradients of one step; returns the three mean losses."""
     tokens = sum(int((batch.labels[:, 1:] != IGNORE).sum()) for batch in batches)
     drawings = max(sum(len(batch.drawn) for batch in batches), 1)
@@ -166,29 +167,29 @@ def step_of(talker: speak.Talker, readout: Readout, draw: models.Draw, batches: 
 
 
 @torch.no_grad()
-def gate(talker: speak.Talker, split: str, count: int, seed: int = 0) -> dict[str, float]:
+def gate(talker: splice.Talker, split: str, count: int, seed: int = 0) -> dict[str, float]:
     """Caption marks on evaluation scenes."""
     rng = np.random.default_rng(world.EVAL_SEED + seed)
     scenes = [world.sample_scene(rng, split) for _ in range(count)]
-    prompts = [speak.prompt_ids(("describe it", None), talker.patches)] * count
-    replies = speak.generate(talker, prompts, models.pixels(np.stack([world.render(s) for s in scenes])))
-    marks = [marker.mark_caption(speak.words(r), world.caption(s)) for r, s in zip(replies, scenes, strict=True)]
+    prompts = [splice.prompt_ids(("describe it", None), talker.patches)] * count
+    replies = splice.generate(talker, prompts, models.pixels(np.stack([world.render(s) for s in scenes])))
+    marks = [marker.mark_caption(splice.words(r), world.caption(s)) for r, s in zip(replies, scenes, strict=True)]
     return {name: float(np.mean([m[name] for m in marks])) for name in marks[0]}
 
 
-def averaged(average: Average) -> speak.Talker:
+def averaged(average: Average) -> splice.Talker:
     """The talker with its averaged weights."""
-    talker = speak.fresh()
+    talker = splice.fresh()
     nn.ModuleDict(talker.parts()).load_state_dict(average.shadow)
     nn.ModuleDict(talker.parts()).eval()
     return talker
 
 
-def finish(average: Average) -> speak.Talker:
+def finish(average: Average) -> splice.Talker:
     """Write the averaged weights into the package and mark them."""
     talker = averaged(average)
     for name, module in talker.parts().items():
-        models.save(name, module, speak.CONFIGS[name], OUT)
+        models.save(name, module, splice.CONFIGS[name], OUT)
     return talker
 
 
@@ -196,7 +197,7 @@ def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     draw = models.Draw(models.DRAW).eval().requires_grad_(False)
     draw.text_encoder.load_state_dict(torch.load(CHECKPOINTS / "captions.pt", weights_only=True)["text_encoder"])
-    talker, groups = speak.fresh(), classes()
+    talker, groups = splice.fresh(), classes()
     module, readout = nn.ModuleDict(talker.parts()), Readout(models.SEE["out"])
     run, optim, average = Run(options.name), optimizer([module, readout]), Average(module, 0.998)
     first = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -53,12 +52,6 @@ def fresh() -> Talker:
                 nn.init.zeros_(layer.bias)
         nn.init.normal_(built["look"].embeddings.position_embeddings, std=0.5)
     return Talker(**built, patches=models.LOOK["patches"])
-
-
-def load(folder: Path = models.WEIGHTS) -> Talker:
-    """The talker with its bundled weights."""
-    loaded: dict[str, Any] = {name: models.load(name, folder)[0] for name in CONFIGS}
-    return Talker(**loaded, patches=models.LOOK["patches"])
 
 
 def prompt_ids(asked: Sequence[str | None], patches: int) -> list[int]:
