@@ -1,5 +1,7 @@
 """The sounds, films and points of this folder, made by code: `python examples/make_media.py [FOLDER]`.
 
+`--speech` makes the spoken ones, too, which takes espeak-ng.
+
 The film is a scene of the miniature world whose things move as the world says: 8 frames, 4 a second, 2 pixels a frame.
 """
 
@@ -103,7 +105,6 @@ def speech(folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    speech(folder)
     sound = melody()
     save("audio", sound, folder / "melody")
     save("audio", sound, folder / "melody", audio="FLAC")
@@ -122,4 +123,8 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    given = [a for a in sys.argv[1:] if a != "--speech"]
+    where = Path(given[0]) if given else Path(__file__).parent
+    main(where)
+    if "--speech" in sys.argv:
+        speech(where)

@@ -25,7 +25,7 @@ from anyany.spec.yaml_tree import Marked
 class Options:
     """How to check.
 
-    profile:         check this profile alone; None checks the spec itself and each of its profiles.
+    profile:         check this profile alone; None checks the spec itself and, where no node is set, its profiles.
     sets:            `dotted.path=value` settings, applied before anything else.
     registry:        where components come from; None for those installed.
     online:          read facts of hub weights by two small requests.
@@ -149,7 +149,8 @@ def _check_spec(
     settings.check_profiles(first)
     found = list(first.problems)
     notes = list(first.notes)
-    if options.profile is None:
+    # What is set of a node is meant for this run: other profiles were not written for it.
+    if options.profile is None and not any(str(s).startswith("nodes.") for s in options.sets):
         for name in spec.profiles:
             found += _labelled(run(spec, options, folder, name, memo), name, first)
     told = {p.path for p in problems if p.is_error and p.path}  # YAML and shape come first: one mistake, one error

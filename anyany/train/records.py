@@ -53,7 +53,11 @@ class Records:
 
     def item(self, index: int, id: str) -> Item:
         """One record as an item."""
-        record = self.source.record(index)
+        try:
+            record = self.source.record(index)
+        except (ValueError, KeyError, OSError) as error:
+            told = f"record {index} of {self.part.data.card.name}: {type(error).__name__}: {error}"
+            raise TrainError("E708", told, "mend the data, or the options of `data`") from error
         if not isinstance(record, Mapping):
             raise TrainError("E708", f"record {index} is a {type(record).__name__}, not a mapping of fields")
         raw = {name: record[f] for name, f in self.part.feeds.items() if record.get(f) is not None}

@@ -79,9 +79,9 @@ class Talks(Component):
             return self._text(rng)
         if self.config.about == "describe":
             return self._describe(rng, index)
-        if roll < 0.62:
+        if roll < 0.76:
             return self._picture(rng)
-        return self._recording(rng) if roll < 0.84 else self._request(rng)
+        return self._recording(rng) if roll < 0.88 else self._request(rng)
 
     # what is asked -----------------------------------------------------------------------------------------------
     def _text(self, rng: np.random.Generator) -> Record:
@@ -114,18 +114,21 @@ class Talks(Component):
     def _picture(self, rng: np.random.Generator) -> Record:
         scene = world.sample_scene(rng, "seen")
         picture, text, roll = world.render(scene), world.caption(scene), rng.random()
-        if roll < 0.34:
+        if roll < 0.13:
             return {"prompt": _mixed(rng, picture, _pick(rng, talk.DESCRIBE)), **reply(text)}
-        if roll < 0.72:
-            return self._question(rng, scene, [picture], spoken=roll >= 0.52)
-        if roll < 0.78:
+        if roll < 0.17:
             return {"prompt": _mixed(rng, picture, _pick(rng, talk.DRAW_IT)), **reply(DRAWN, drawn=text)}
-        if roll < 0.90:
+        if roll < 0.25:
             return {"prompt": _mixed(rng, picture, _pick(rng, SAY_IT)), **reply(HEARD, said=text)}
-        if roll < 0.95:
+        if roll < 0.28:
             return {"prompt": _mixed(rng, picture, _pick(rng, talk.BOTH_IT)), **reply(DRAWN, text, drawn=text)}
-        if roll < 0.97:
+        if roll < 0.30:
             return {"prompt": _mixed(rng, picture, _pick(rng, SAY_AND_DRAW)), **self._said_and_drawn(text)}
+        if roll < 0.97:
+            # Which of two things is meant is the hard part: most questions are about two.
+            while len(scene.things) < 2 and rng.random() < 0.8:
+                scene = world.sample_scene(rng, "seen")
+            return self._question(rng, scene, [world.render(scene)], spoken=roll >= 0.65)
         asked = _pick(rng, ("describe it", "say it", "draw it"))
         told = {"describe it": reply(text), "say it": reply(HEARD, said=text), "draw it": reply(DRAWN, drawn=text)}
         return {"prompt": [picture, self._spoken(rng, asked)], **told[asked]}
@@ -150,8 +153,9 @@ class Talks(Component):
     def _question(self, rng: np.random.Generator, scene: world.Scene, shown: list[Any], spoken: bool) -> Record:
         """A question with one answer on a scene, answered in words or, in one of five, aloud."""
         asked = world.questions(scene)
-        question, answer = asked[int(rng.integers(len(asked)))]
-        aloud = " say the answer" if rng.random() < 0.2 else ""
+        first = int(len(asked) > 1 and rng.random() < 0.7)  # without the first: how many there are
+        question, answer = asked[int(rng.integers(first, len(asked)))]
+        aloud = " say the answer" if rng.random() < 0.12 else ""
         told = reply(HEARD, said=answer) if aloud else reply(answer)
         if spoken and question + aloud in self.spoken:
             return {"prompt": [*shown, self._spoken(rng, question + aloud)], **told}
