@@ -196,6 +196,7 @@ def test_in_a_terminal_text_streams_once_and_ctrl_c_stops_the_reply_but_not_the_
     terminal.type("\x03")
     assert "after" not in terminal.until("the turn is forgotten")
     terminal.until("> ")
+    time.sleep(1)  # the prompt stands a moment before its line is waited for; no hand is that fast
     terminal.type("\x03")
     terminal.until("Ctrl-D or /quit ends")
     terminal.type("short\r")
@@ -225,7 +226,7 @@ def test_a_terminal_that_is_closed_between_turns_leaves_the_transcript_too(termi
     terminal.type("short\r")
     terminal.until("after 1")
     terminal.until("> ")
-    time.sleep(1)  # the prompt stands before the line is waited for; a signal in between is seen with the next key
+    time.sleep(1)  # the prompt stands a moment before its line is waited for
     terminal.process.send_signal(signal.SIGHUP)
     terminal.until("the conversation is in o/chat.html")
     assert terminal.process.wait(timeout=30) == 128 + signal.SIGHUP
