@@ -116,7 +116,6 @@ class Trainer:
         self.made_of = self._made_of()
         first = self._restore()
         self.prefix = Prefix(self.learner.model, cached=self.settings["cache"] and self.records.length is not None)
-        self.records.keep = self.prefix.cached
         if self.main:
             self.out.mkdir(parents=True, exist_ok=True)
         self.file = MetricsFile(self.out, first) if self.main else None

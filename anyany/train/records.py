@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,9 @@ from anyany.spec.graph import Graph
 from anyany.spec.stages import DataSource, Part
 from anyany.train.errors import TrainError
 
-MOST_KEPT = 50_000
-"""Items that are kept for the next epoch: as many as are read first."""
-
 
 class Records:
-    """The records of one source as items of one graph. `keep`: an item is made once and kept, as its features are."""
+    """The records of one source as items of one graph."""
 
     def __init__(self, part: Part, name: str, seed: int) -> None:
         self.part, self.name, self.seed = part, name, seed
@@ -39,8 +35,6 @@ class Records:
         self.folder = str(getattr(self.source, "folder", None) or part.graph.folder)
         self._defaults = default_values(part.graph)
         self._order: tuple[int, np.ndarray] | None = None
-        self.keep = False
-        self._kept: dict[int, Item] = {}
 
     def index(self, position: int) -> int:
         """The record at a position of the endless stream: every epoch is a permutation of its own."""
@@ -55,14 +49,7 @@ class Records:
     def items(self, positions: Sequence[int]) -> tuple[list[Item], list[int]]:
         """The items at these positions, named after them (so that noise differs), and which records they are."""
         indices = [self.index(p) for p in positions]
-        return [self._again(i, str(p)) for i, p in zip(indices, positions)], indices
-
-    def _again(self, index: int, id: str) -> Item:
-        """The item of a record, as it was made before where that is kept."""
-        if self.keep and index not in self._kept and len(self._kept) < MOST_KEPT:
-            self._kept[index] = self.item(index, id)
-        kept = self._kept.get(index)
-        return self.item(index, id) if kept is None else replace(kept, id=id, values=dict(kept.values))
+        return [self.item(i, str(p)) for i, p in zip(indices, positions)], indices
 
     def item(self, index: int, id: str) -> Item:
         """One record as an item."""

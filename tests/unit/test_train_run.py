@@ -229,20 +229,6 @@ def test_a_stage_begins_from_what_the_one_before_it_learned(spec: Path) -> None:
     assert losses(spec.parent / "later" / "tune") == chained
 
 
-def test_a_record_is_read_once_where_its_features_are_kept(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from anyany_data.jsonl import JsonLines
-
-    read: list[int] = []
-    own = JsonLines.record
-    monkeypatch.setattr(JsonLines, "record", lambda self, index: read.append(index) or own(self, index))
-    cached = train(spec, "tune")
-    once = read[6:]  # the first six are looked at before any step
-    assert sorted(once) == list(range(6))
-    read.clear()
-    assert losses(train(spec, "tune", out="plain", **{"train.cache": False})) == losses(cached)
-    assert len(read) == 6 + 4 * 4
-
-
 def test_tensorboard_reads_the_losses_of_the_metrics_file(spec: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
