@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +22,8 @@ import torch.nn.functional as F
 from anyany_image_heads import gaussian
 from anyany_image_heads.diffusion_head import EPS, DiffusionHead
 from anyany_image_heads.transformer_parts import sinusoid
+
+from anyany.testing.timing import in_turns, paired
 
 SIZES = {"base": (768, 1024, 6), "large": (1024, 1280, 8), "huge": (1280, 1536, 12)}
 """Condition, width and blocks of the released heads; tokens have 16 numbers."""
@@ -99,21 +100,12 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     size = float(found["reference"].abs().max())
     apart = max(float((found[key] - found["reference"]).abs().max()) / size for key in ("ours", "best"))
     assert apart <= 1e-5, f"tokens differ by {apart:.1e} of the largest"
-    seconds: dict[str, list[float]] = {key: [] for key in runs}
-    for _ in range(options.rounds):
-        for key, run in runs.items():
-            start = time.thread_time()
-            run()
-            seconds[key].append(time.thread_time() - start)
+    seconds = in_turns(runs, options.rounds)
     median = {key: statistics.median(took) for key, took in seconds.items()}
-
-    def paired(key: str) -> float:
-        return round(statistics.median(a / b for a, b in zip(seconds[key], seconds["ours"])), 2)
-
     return {
         "head": options.preset, "rows": 2 * half, "steps": len(p), "tokens_apart": float(f"{apart:.1e}"),
         **{f"{key}_ms": round(value * 1e3, 1) for key, value in median.items()},
-        "ratio": paired("reference"), "ratio_best": paired("best"),
+        "ratio": paired(seconds, "reference"), "ratio_best": paired(seconds, "best"),
     }  # fmt: skip
 
 

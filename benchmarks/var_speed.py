@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import statistics
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +26,7 @@ from anyany_image_heads.var import Var, filtered
 from anyany_image_heads.var_transformer import HIGHEST
 
 from anyany.testing.harness import bench
+from anyany.testing.timing import in_turns, paired
 
 EPS, GUIDANCE, TOP_K, TOP_P = 1e-6, 1.5, 900, 0.96
 
@@ -125,21 +125,12 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     }
     found = {key: torch.cat(run(), 1) for key, run in runs.items()}
     assert all(torch.equal(ids, found["reference"]) for ids in found.values()), "tokens differ"
-    seconds: dict[str, list[float]] = {key: [] for key in runs}
-    for _ in range(options.rounds):
-        for key, run in runs.items():
-            start = time.thread_time()
-            run()
-            seconds[key].append(time.thread_time() - start)
+    seconds = in_turns(runs, options.rounds)
     median = {key: statistics.median(took) for key, took in seconds.items()}
-
-    def paired(key: str) -> float:
-        return round(statistics.median(a / b for a, b in zip(seconds[key], seconds["ours"])), 2)
-
     return {
         "depth": options.depth, "scales": head.model.scales[:scales], "tokens": found["ours"].shape[1], "equal": True,
         **{f"{key}_ms": round(value * 1e3, 1) for key, value in median.items()},
-        "ratio": paired("reference"), "ratio_best": paired("best"),
+        "ratio": paired(seconds, "reference"), "ratio_best": paired(seconds, "best"),
     }  # fmt: skip
 
 

@@ -34,10 +34,10 @@ def train_stages(stages: Sequence[Stage], out: Path, *, spec: str = "", resume: 
         if only and stage.name not in only:
             _note_learned(stage, out, learned)
             continue
-        stage = _going_on(stage, learned, tell)
         precision = "bf16" if stage.settings["precision"] == "bfloat16" else "no"
         accelerator = Accelerator(cpu=cpu, mixed_precision=precision, dataloader_config=DataLoaderConfiguration())
         quiet = tell if accelerator.is_main_process else (lambda event, values: None)
+        stage = _going_on(stage, learned, quiet)
         trainer = Trainer(stage, out, accelerator, resume=resume, watch=quiet)
         summary = trainer.run()
         summaries.append(summary)

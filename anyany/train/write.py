@@ -15,7 +15,8 @@ from anyany.train.model import StageModel
 from anyany.weights.save import checkpoint_of, full, write_safetensors
 
 ASSETS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
-WEIGHTS = ("*.index.json",)
+NO_ASSETS = ("*.index.json", "done.json")
+"""Of weights in several files, and what a stage before this one left beside its own."""
 
 
 def write_nodes(model: StageModel, out: Path, *, write: bool = True) -> list[Path]:
@@ -60,4 +61,4 @@ def _assets(component: Any) -> list[Path]:
     if folder is None:
         return []
     found = [p for pattern in ASSETS for p in sorted(Path(folder).glob(pattern))]
-    return [p for p in dict.fromkeys(found) if p.is_file() and not any(p.match(w) for w in WEIGHTS)]
+    return [p for p in dict.fromkeys(found) if p.is_file() and not any(p.match(w) for w in NO_ASSETS)]

@@ -68,6 +68,14 @@ def head_calls(config: Any, facts: Any, gives: Mapping[str, Port], max_rows: int
     }
 
 
+def begun() -> dict[str, Port]:
+    """What a denoising head may begin from instead of noise."""
+    return {
+        "start": Port("image|latent?", doc="a picture to begin from, or its latent"),
+        "mask": Port("mask?", doc="where `start` may change"),
+    }
+
+
 def picture() -> dict[str, Port]:
     """What a head gives."""
     return {"image": Port("image", channels=3, doc="[3,H,W] in 0..1")}

@@ -10,7 +10,7 @@ from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Facts, Port, card, hookimpl, json, option, tensor, var
 from anyany_image_heads import simple_cards, stable_unclip_card, unclip_cards
-from anyany_image_heads.contract import parted
+from anyany_image_heads.contract import begun, parted
 from anyany_image_heads.dit_cards import DIT
 from anyany_image_heads.mar_cards import MAR
 from anyany_image_heads.var_cards import VAR
@@ -45,10 +45,7 @@ def diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:
     denoiser = str(facts.known("denoiser", "")).rpartition(".")[2]
     gives = {"image": Port("image", channels=3, doc="[3,H,W] in 0..1")}
     batching = Batching(max_rows=16)
-    begin = {
-        "start": Port("image|latent?", doc="a picture to begin from, or its latent"),
-        "mask": Port("mask?", doc="where `start` may change"),
-    }
+    begin = begun()
     loss = Port("loss", doc="to minimise")
     if config.classes or denoiser in CLASS_CONDITIONAL:
         takes = {"cond": Port("label", classes=config.classes, doc="the class: its number")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Facts, Port, card, json, option, var
-from anyany_image_heads.contract import HeadConfig, picture, whole_levels
+from anyany_image_heads.contract import HeadConfig, begun, picture, whole_levels
 
 _UNET = "unet/config.json"
 
@@ -34,8 +34,7 @@ def stable_unclip_calls(config: Any, facts: Any) -> dict[str, Call]:
     words = {"words": Port("features?", "N W", doc="the text encoder's features of a caption", **wide)}
     takes = {
         "cond": cond, **words, "negative": Port("features?", "N W", doc="of a caption to keep away from", **wide),
-        "start": Port("image|latent?", doc="a picture to begin from, or its latent"),
-        "mask": Port("mask?", doc="where `start` may change"),
+        **begun(),
     }  # fmt: skip
     wanted = {"cond": cond, "image": Port("image", channels=3, doc="what should be drawn, at any size"), **words}
     batching = Batching(max_rows=16)

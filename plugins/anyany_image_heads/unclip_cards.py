@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Config, Facts, Port, card, json, option, tensor, var
-from anyany_image_heads.contract import HeadConfig, parted, picture, whole_levels
+from anyany_image_heads.contract import HeadConfig, begun, parted, picture, whole_levels
 
 
 class UnclipPriorConfig(Config):
@@ -125,8 +125,7 @@ def unclip_calls(config: Any, facts: Any) -> dict[str, Call]:
     words = {"words": Port("features?", "N W", doc="CLIP's features of the caption's words", **wide)}
     takes = {
         "cond": cond, "negative": Port("embedding|features?", "... D", doc="what to keep away from", **size), **words,
-        "start": Port("image|latent?", doc="a picture to begin from, or its latent"),
-        "mask": Port("mask?", doc="where `start` may change"),
+        **begun(),
     }  # fmt: skip
     wanted = {"cond": cond, "image": Port("image", channels=3, doc="what should be drawn, at any size"), **words}
     batching = Batching(max_rows=16)

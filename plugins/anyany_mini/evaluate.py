@@ -41,7 +41,8 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of the table: prompts, the kinds that a right answer has, and how each answer is marked."""
+    """One line of the table: prompts (none: the answers to the line before, marked once more), the kinds of a right
+    answer's parts, and how each answer is marked."""
 
     name: str
     prompts: list[Prompt]

@@ -5,7 +5,6 @@ Shapes: latents [M,D], places [Q,A]; figures of the papers are built on the meta
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from safetensors.torch import save_file
 
 from anyany import pipeline
 from anyany.api.torch import Audio, Rows, Video
-from anyany.engine.probe import Inspected, inspect_graph
 from anyany.errors import SpecError
 from anyany.registry import default_registry
 from anyany.testing.harness import bench, call
@@ -336,57 +334,6 @@ def test_a_position_is_answered_alike_alone_and_among_others() -> None:
         torch.testing.assert_close(model.hidden(latents, torch.tensor([chosen])), whole[:, chosen], atol=1e-5, rtol=0)
 
 
-# flow -----------------------------------------------------------------------------------------------------
-def test_flow_has_the_size_of_the_pictures_whatever_was_trained_on() -> None:
-    sizes = [(8, 10), (30, 24), (5, 7), (3, 40)]
-    pictures = Rows([picture(*s, seed=i) for s in sizes for i in (0, 1)], counts=[2] * 4)
-    found = call(made("perceiver/flow"), "flow", {"images": pictures}, range(4))["flow"].list()
-    assert [tuple(f.shape) for f in found] == [(2, *s) for s in sizes]
-    assert all(bool(f.isfinite().all()) for f in found)
-
-
-def test_the_parts_of_flow_give_what_the_whole_gives() -> None:
-    built = made("perceiver/flow")
-    pictures = {"images": Rows([picture(16, 20, 1), picture(16, 20, 2)], counts=[2])}
-    array = call(built, "pair", pictures, [0])["features"]
-    latents = Rows(built.component.core(array.dense()).detach())
-    parts = call(built, "decode", {"latents": latents, "queries": array}, [0])["flow"].dense()
-    torch.testing.assert_close(parts[0], call(built, "flow", pictures, [0])["flow"][0], atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize(("sizes", "told"), [
-    ([(8, 10)], "not 1"), ([(8, 10)] * 3, "not 3"), ([(8, 10), (10, 8)], "10x8 and 8x10"),
-])  # fmt: skip
-def test_what_is_no_pair_of_pictures_is_told(sizes: list[tuple[int, int]], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        images = Rows([picture(*s) for s in sizes], counts=[len(sizes)])
-        call(made("perceiver/flow"), "flow", {"images": images}, [0])
-
-
-@pytest.mark.parametrize(
-    ("size", "tile", "overlap"), [((30, 24), (8, 10), 2), ((8, 10), (8, 10), 5), ((9, 11), (8, 10), 0)]
-)
-def test_tiles_cover_every_pixel_overlap_enough_and_blend_to_what_they_agree_on(
-    size: tuple[int, int], tile: tuple[int, int], overlap: int
-) -> None:
-    from anyany_perceiver.tiles import blended, corners
-
-    places = corners(size, tile, overlap)
-    tops = sorted({top for top, _ in places})
-    assert tops[0] == 0 and tops[-1] == size[0] - tile[0]
-    assert all(b - a <= tile[0] - overlap for a, b in itertools.pairwise(tops))
-    truth = random(2, *size)
-    cut = [truth[:, y : y + tile[0], x : x + tile[1]] for y, x in places]
-    torch.testing.assert_close(blended(cut, places, size), truth)
-
-
-def test_tiles_that_cannot_overlap_are_told() -> None:
-    from anyany_perceiver.tiles import corners
-
-    with pytest.raises(ValueError, match="cannot overlap by 8"):
-        corners((30, 30), (8, 8), 8)
-
-
 # film and sound -------------------------------------------------------------------------------------------
 def clip(frames: int, seed: int = 0) -> Video:
     return Video(torch.stack([picture(12, 9, seed + i) for i in range(frames)]), 8.0)
@@ -425,54 +372,3 @@ def test_any_modalities_go_in_and_any_come_out(inputs: list[str], queries: list[
     built = made("perceiver/io", inputs=inputs, queries=queries, masked=[])
     found = call(built, "autoencode", {n: given[n] for n in inputs}, [0])
     assert set(found) - {"scores"} == set(queries)
-
-
-# figures of the papers ------------------------------------------------------------------------------------
-def inspected(nodes: dict[str, Any], **inputs: str) -> dict[str, Inspected]:
-    made = spec(inputs, {k: {"weights": "random:0", **v} for k, v in nodes.items()}, {n: n for n in nodes})
-    for node in made["nodes"].values():
-        if "of" in node:
-            del node["weights"]
-    return {row.node: row for row in inspect_graph(pipeline.load(made).graph, offline=True)}
-
-
-@pytest.mark.parametrize(
-    ("profile", "parameters", "flops"), [("bytes", 201, 113), ("base", 223, 119), ("plus-plus", 425, 241)]
-)
-def test_the_language_models_are_of_their_published_size_and_cost(profile: str, parameters: int, flops: int) -> None:
-    """The rule that also gives BERT's 109 GFLOPs: outputs count one operation a multiply-add, all else two."""
-    pipe = pipeline.load(str(ROOT / "pipelines/perceiver-io-bytes.yaml"), profile=profile)
-    rows = {row.node: row for row in inspect_graph(pipe.graph, offline=True)}
-    count = sum(row.parameters or 0 for row in rows.values())
-    inside, outputs = rows["think"].flops or 0, rows["fill"].flops or 0
-    assert count == pytest.approx(parameters * MEGA, rel=0.01)
-    assert inside + outputs / 2 == pytest.approx(flops * GIGA, rel=0.05)
-    page = (ROOT / "docs/systems/perceiver-io.md").read_text("utf-8")
-    ours = [f"{count:,}", *(f"{x / GIGA:.1f} G" for x in (inside, inside + outputs, inside + outputs / 2))]
-    assert all(figure in page for figure in ours), ours
-
-
-def test_the_original_perceiver_is_of_its_published_size_and_cost() -> None:
-    rows = inspected({
-        "look": {"use": "perceiver/image", "in": "image"},
-        "think": {"use": "perceiver/encoder", "in": "look", "with": "original"},
-        "name": {"use": "perceiver/classify", "in": "think", "with": {"pooled": True}},
-    }, image="image").values()  # fmt: skip
-    assert sum(r.parameters or 0 for r in rows) == pytest.approx(44.9 * MEGA, rel=0.01)
-    assert sum(r.flops or 0 for r in rows) == pytest.approx(707.2 * GIGA, rel=0.01)
-
-
-def test_cost_grows_by_the_same_with_each_input_and_with_each_query() -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    def flops(what: Any) -> int:
-        with FlopCounterMode(display=False) as counter:
-            what()
-        return int(counter.get_total_flops())
-
-    core, at = made("perceiver/encoder").component.core, made("perceiver/at").component
-    inputs = [flops(lambda n=n: core(torch.zeros(1, n, 32))) for n in (50, 100, 150)]
-    queries = [flops(lambda n=n: at.read(torch.zeros(1, 6, 32), torch.zeros(1, n, 2))) for n in (56, 112, 168)]
-    assert inputs[2] - inputs[1] == inputs[1] - inputs[0] > 0
-    fixed = queries[0] - (queries[1] - queries[0])
-    assert queries[2] - queries[1] == queries[1] - queries[0] > 0 and fixed < queries[0]

@@ -226,7 +226,16 @@ def test_a_stage_begins_from_what_the_one_before_it_learned(spec: Path) -> None:
     assert losses(spec.parent / "alone" / "tune")[0] != chained[0]
     train(spec, "in", out="later")
     train(spec, "tune", out="later")
+    assert not list((spec.parent / "later" / "tune").rglob("see*")), "what is not learned is not written"
     assert losses(spec.parent / "later" / "tune") == chained
+
+
+def test_a_node_learned_again_takes_no_other_file_of_the_stage_before_along(spec: Path) -> None:
+    again = spec.read_text().replace("lora: {think: {rank: 2}}", "learn: [see]")
+    spec.write_text(again)
+    train(spec, "in", "tune")
+    assert (spec.parent / "runs" / "in" / "done.json").exists()
+    assert (spec.parent / "runs" / "tune" / "see.safetensors").exists()
 
 
 def test_tensorboard_reads_the_losses_of_the_metrics_file(spec: Path) -> None:
