@@ -56,12 +56,13 @@ class Validation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
-    """A checked stage. learn: owners of the weights to be learned. lora: node -> rank, alpha, dropout, targets.
-    start: owners whose weights the stage itself names."""
+    """A checked stage. learn: owners of the weights to be learned; parts: of those learned in part, names of the parts.
+    lora: node -> rank, alpha, dropout, targets. start: owners whose weights the stage itself names."""
 
     name: str
     part: Part
     learn: tuple[str, ...]
+    parts: Mapping[str, tuple[str, ...]]
     lora: Mapping[str, Mapping[str, Any]]
     start: frozenset[str]
     settings: Mapping[str, Any]
@@ -116,7 +117,7 @@ class _StageCheck:
         if any(p.is_error for p in self.problems):
             return None
         return Stage(
-            name=raw.name, part=part, learn=learned,
+            name=raw.name, part=part, learn=learned, parts=raw.parts,
             lora={n: options for n, (options, _) in raw.lora.items()}, start=frozenset(raw.start),
             settings=raw.settings, validation=validation,
         )  # fmt: skip

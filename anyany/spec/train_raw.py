@@ -74,11 +74,15 @@ class RawValidate:
 
 @dataclass(kw_only=True, eq=False)
 class RawStage:
-    """One stage. `settings` holds steps, batch, optim and the like, with defaults filled in."""
+    """One stage. `settings` holds steps, batch, optim and the like, with defaults filled in.
+
+    parts: of nodes that are learned in part, the names of these parts.
+    """
 
     name: str
     data: RawData | None
     learn: Mapping[str, Mark]
+    parts: Mapping[str, tuple[str, ...]]
     start: Mapping[str, tuple[tuple[str, ...], Mark]]
     lora: Mapping[str, tuple[Mapping[str, Any], Mark]]
     feeds: tuple[RawFeed, ...]
@@ -141,8 +145,9 @@ class TrainReader:
                       help="add `name:`, a word; its results are written under it")  # fmt: skip
             return None
         lora, minimise = self._lora(value, path), self._targets(value, "minimise", path)
+        learn, parts = self._learn(value, path)
         stage = RawStage(
-            name=name.value, data=self._data(value, path) or data, learn=self._learn(value, path),
+            name=name.value, data=self._data(value, path) or data, learn=learn, parts=parts,
             start=self._start(value, path), lora=lora, feeds=self._feeds(value, path), adds=self._adds(value, path),
             minimise=minimise, validate=self._validate(value, path),
             settings=merged(common, read_settings(value, path, self.tell)), mark=name.mark, path=path,
@@ -182,15 +187,22 @@ class TrainReader:
                       help="add `fields: {caption: text, picture: image}`: a kind for each field")  # fmt: skip
         return None if node is None or not fields else RawData(node=node, fields=fields, marks=marks, mark=tree.mark)
 
-    def _learn(self, value: Marked, path: str) -> dict[str, Mark]:
+    def _learn(self, value: Marked, path: str) -> tuple[dict[str, Mark], dict[str, tuple[str, ...]]]:
+        """Nodes, and the parts of those that are written `node.part`; a node also named whole is learned whole."""
         tree = value.get("learn")
         if tree is None:
-            return {}
+            return {}, {}
         items = tree.value if isinstance(tree.value, list) else [tree]
         if not all(isinstance(i.value, str) for i in items):
             self._shape(tree, "a list of nodes", f"{path}.learn")
-            return {}
-        return {str(i.value): i.mark for i in items}
+            return {}, {}
+        nodes: dict[str, Mark] = {}
+        parts: dict[str, tuple[str, ...]] = {}
+        for item in items:
+            node, _, part = str(item.value).partition(".")
+            nodes.setdefault(node, item.mark)
+            parts[node] = (*parts.get(node, ()), part)
+        return nodes, {node: found for node, found in parts.items() if all(found)}
 
     def _start(self, value: Marked, path: str) -> dict[str, tuple[tuple[str, ...], Mark]]:
         found: dict[str, tuple[tuple[str, ...], Mark]] = {}

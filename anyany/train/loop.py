@@ -129,6 +129,7 @@ class Trainer:
         """What must be the same for a run to be resumed."""
         kept = {k: v for k, v in self.settings.items() if k not in ("save_every", "log_every", "cache")}
         made = {"learn": list(self.stage.learn), "lora": dict(self.stage.lora), "settings": kept}
+        made |= {"parts": self.stage.parts} if self.stage.parts else {}
         return dict(json.loads(json.dumps(made)))
 
     def _restore(self) -> int:

@@ -67,9 +67,8 @@ class StageModel(nn.Module):
             if isinstance(component, nn.Module):
                 self.nodes[owner] = component
         for owner in stage.learn:
-            for parameter in self.nodes[owner].parameters():
-                if parameter.is_floating_point():
-                    parameter.requires_grad_(True)
+            for parameter in self._parts(owner):
+                parameter.requires_grad_(True)
             self.nodes[owner].train()
         for owner, options in stage.lora.items():
             if owner not in stage.learn:
@@ -80,6 +79,19 @@ class StageModel(nn.Module):
     def learned(self) -> dict[str, nn.Parameter]:
         """Every parameter that is learned, by `node.name`."""
         return {n: p for n, p in self.nodes.named_parameters() if p.requires_grad}
+
+    def _parts(self, owner: str) -> list[nn.Parameter]:
+        """What is learned of a node: all of it, or the parts that the stage names. Raises TrainError E704."""
+        held = {n: p for n, p in self.nodes[owner].named_parameters() if p.is_floating_point()}
+        wanted = self.stage.parts.get(owner)
+        if wanted is None:
+            return list(held.values())
+        for part in wanted:
+            if not any(f"{n}.".startswith(f"{part}.") for n in held):
+                known = ", ".join(f"`{owner}.{p}`" for p in dict.fromkeys(n.partition(".")[0] for n in held))
+                raise TrainError("E704", f"stage {self.stage.name}: `{owner}` has no part `{part}`",
+                                 f"its parts are {known}")  # fmt: skip
+        return [p for n, p in held.items() if any(f"{n}.".startswith(f"{part}.") for part in wanted)]
 
     def _checkpoint_activations(self) -> None:
         for module in self.nodes.modules():

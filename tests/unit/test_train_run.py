@@ -116,6 +116,23 @@ def test_only_what_is_learned_changes(spec: Path) -> None:
     assert any(not torch.equal(start[n], end[n]) for n in start)
 
 
+def test_of_a_node_learned_in_part_the_rest_stays_bit_for_bit(spec: Path) -> None:
+    before = anyany.load(str(spec)).components.get("see").component.state_dict()
+    start = {n: p.clone() for n, p in before.items()}
+    spec.write_text(spec.read_text().replace("learn: [see]", "learn: [see.2]"))
+    sets = {"train.stages.0.start": {}, "train.optim": {"weight_decay": 0.5}}
+    end = load_file(train(spec, "in", **sets) / "see.safetensors")
+    assert {n.partition(".")[0] for n in start if not torch.equal(start[n], end[n])} == {"2"}
+
+
+def test_a_part_that_a_node_has_not_is_told_with_those_it_has(spec: Path) -> None:
+    spec.write_text(spec.read_text().replace("learn: [see]", "learn: [see.first]"))
+    with pytest.raises(AnyanyError) as error:
+        train(spec, "in")
+    assert told(error)[0] == "E704"
+    assert "`see.2`" in str(error.value)
+
+
 def test_the_prefix_is_computed_once_a_record_and_changes_nothing(spec: Path) -> None:
     kept = train(spec, "in", out="kept")
     fresh = train(spec, "in", out="fresh", **{"train.cache": False})
