@@ -29,6 +29,7 @@ from anyany.api.torch import (
 )
 from anyany_image_heads import blueprint as blueprints
 from anyany_image_heads.ask import ask_network
+from anyany_image_heads.flow_levels import divisors, drawn_levels
 from anyany_image_heads.head import shown, square
 
 Conds = tuple[torch.Tensor, ...]
@@ -220,46 +221,69 @@ class Diffusion(Component):
         code = self.vae.encode(pixels_B3HW.to(ctx.dtype)).latent_dist.mode().float()
         return (code - (getattr(settings, "shift_factor", None) or 0.0)) * settings.scaling_factor
 
-    def loss(self, ctx: Context, cond: Rows, image: Rows) -> dict[str, Rows]:
-        """cond as in `image`; image: B pictures, cut to squares. loss: [B], of one random step; some conditions are
-        dropped, as guidance wants it."""
-        return self.lost(ctx, self._values(cond, ctx), image)
+    def loss(self, ctx: Context, cond: Rows, image: Rows, focus: Rows | None = None,
+             blank: Rows | None = None) -> dict[str, Rows]:  # fmt: skip
+        """cond as in `image`; image: B pictures, cut to squares; focus: B x [H,W] of them, where errors count more;
+        blank: B x [N], 1 at positions of cond that say nothing. loss: [B], of one random step; some conditions are
+        dropped, as guidance wants it. Raises ValueError for a focus or blanks of another size."""
+        values = self._values(cond, ctx)
+        if blank is not None:
+            values = [self._blanked(value, b, ctx) for value, b in zip(values, blank, strict=True)]
+        weights = None if focus is None else torch.stack([self._weight(v, f, ctx) for v, f in zip(image, focus)])
+        return self.lost(ctx, values, image, weights)
 
-    def lost(self, ctx: Context, values: list[Conds], image: Rows) -> dict[str, Rows]:
-        """The loss of pictures under conditions."""
+    def _blanked(self, conds: Conds, blank_N: torch.Tensor, ctx: Context) -> Conds:
+        """Conditions [N,D] with those of nothing at the blank positions."""
+        if blank_N.shape != conds[0].shape[:1]:
+            raise ValueError(f"{self.build.node} is told of {blank_N.numel()} blanks for {len(conds[0])} positions")
+        gone_N1 = blank_N.to(ctx.device)[:, None] > 0.5
+        return (torch.where(gone_N1, self.null(conds, ctx)[0], conds[0]), *conds[1:])
+
+    def _weight(self, image: torch.Tensor, focus_HW: torch.Tensor, ctx: Context) -> torch.Tensor:
+        """[1,H,W] of what is denoised: how much each position's error counts."""
+        if focus_HW.shape != image.shape[-2:]:
+            raise ValueError(f"a focus of {list(focus_HW.shape)} on a picture of {list(image.shape[-2:])}; they differ")
+        share = (square(focus_HW.to(ctx.device).float()[None], self.side * self._factor)[:1] + 1) / 2
+        return 1 + self.config.focus * F.interpolate(share[None], size=(self.side, self.side), mode="area")[0]
+
+    def lost(self, ctx: Context, values: list[Conds], image: Rows,
+             weights: torch.Tensor | None = None) -> dict[str, Rows]:  # fmt: skip
+        """The loss of pictures under conditions; weights: [B,1,H,W] of what is denoised."""
         side = self.side * self._factor
         with torch.no_grad():  # else the autoencoder would learn latents that are easy to draw
             clean = self._encode(torch.stack([square(v.to(ctx.device), side) for v in image]), ctx)
         gone_B = (ctx.uniform((), 0) < self.config.drop).tolist()
         values = [self.null(v, ctx) if gone else v for v, gone in zip(values, gone_B)]
-        noise, x, t_B, wanted = self._noised(clean, ctx)
+        x, t_B, wanted, divisor_B = self._noised(clean, ctx)
         ask, groups = self.ask(ctx), {}
         for row, value in enumerate(values):
             groups.setdefault(tuple(tuple(v.shape) for v in value), []).append(row)
-        losses = noise.new_zeros(len(values))
+        losses = torch.zeros_like(divisor_B)
         for rows in groups.values():
             conds = map(torch.stack, zip(*(values[r] for r in rows)))
             found = ask(x[rows], t_B[rows], *conds)[:, : self.channels].float()
-            losses = losses.index_put((torch.tensor(rows, device=ctx.device),),
-                                      (found - wanted[rows]).square().flatten(1).mean(1))  # fmt: skip
-        return {"loss": ctx.rows(losses)}
+            errors = (found - wanted[rows]).square() * (1 if weights is None else weights[rows])
+            losses = losses.index_put((torch.tensor(rows, device=ctx.device),), errors.flatten(1).mean(1))
+        return {"loss": ctx.rows(losses / divisor_B)}
 
     def _noised(self, clean: torch.Tensor, ctx: Context) -> tuple[torch.Tensor, ...]:
-        """(noise, noisy sample, its timestep [B], what the network should answer) at one random step a row."""
+        """(noisy sample, its timestep [B], what the network should answer, what errors are divided by [B]) at one
+        random step a row."""
         scheduler, plan = scheduler_of(self.blueprint.scheduler), self.blueprint
-        noise, u_B = ctx.normal(tuple(clean.shape[1:]), 1), ctx.uniform((), 2)
+        noise = ctx.normal(tuple(clean.shape[1:]), 1)
         count = int(scheduler.config.num_train_timesteps)
         if "FlowMatch" in type(scheduler).__name__:
-            share = u_B.view(-1, 1, 1, 1)
+            level_B = drawn_levels(ctx, self.config.levels)
             wanted = clean if plan.prediction == "sample" else noise - clean
-            return noise, torch.lerp(clean, noise, share), u_B * count, wanted
-        t_B = (u_B * count).long()
+            noisy = torch.lerp(clean, noise, level_B.view(-1, 1, 1, 1))
+            return noisy, level_B * count, wanted, divisors(level_B, self.config.levels)
+        t_B = (ctx.uniform((), 2) * count).long()
         kind = getattr(scheduler.config, "prediction_type", "epsilon")
         if kind == "v_prediction":
             wanted = scheduler.get_velocity(clean, noise, t_B)
         else:
             wanted = clean if kind == "sample" else noise
-        return noise, scheduler.add_noise(clean, noise, t_B), t_B, wanted
+        return scheduler.add_noise(clean, noise, t_B), t_B, wanted, torch.ones_like(t_B, dtype=noise.dtype)
 
     def embed(self, ctx: Context, text: Rows) -> dict[str, Rows]:
         """text: B captions. features: B rows [N,D], what `image` takes as cond."""

@@ -16,6 +16,7 @@ from anyany_image_heads.mar_cards import MAR
 from anyany_image_heads.var_cards import VAR
 
 CLASS_CONDITIONAL = ("DiTTransformer2DModel",)
+LEVELS = ("mean", "std", "full", "floor")
 FILES = ("config.json", "transformer/config.json", "unet/config.json")
 
 
@@ -27,6 +28,11 @@ class DiffusionConfig(Config):
     strength: float = option(0.8, per_item=True, low=0, high=1, doc="how much of a `start` is made anew")
     eta: float = option(0.0, low=0, high=1, doc="noise of DDIM's steps")
     drop: float = option(0.1, low=0, high=1, doc="conditions dropped in training")
+    focus: float = option(1.0, low=0, doc="training: how much more errors count where port `focus` says so")
+    levels: dict[str, float] = option(
+        {}, doc="training by flow matching: mean and std of the logits of noise levels (else uniform), full: share at "
+        "pure noise, floor: errors are divided by their level, or by this"
+    )  # fmt: skip
     size: int | None = option(None, low=1, doc="side of the picture in pixels (the checkpoint's own, else 64)")
     n: int | None = option(None, low=1, doc="length of the conditioning (any, where the checkpoint allows it)")
     cond: int | None = option(None, low=1, doc="width of the conditioning (from the checkpoint or the neighbour)")
@@ -38,6 +44,11 @@ class DiffusionConfig(Config):
 
     def __post_init__(self) -> None:
         parted(self.width, self.heads)
+        for name, value in self.levels.items():
+            if name not in LEVELS or isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(f"`levels` has numbers for {', '.join(LEVELS)}, not `{name}: {value}`")
+            if (name != "mean" and value < 0) or (name == "full" and value > 1):
+                raise ValueError(f"`{name}` of `levels` is {'0 to 1' if name == 'full' else '0 or more'}, not {value}")
 
 
 def diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:
@@ -69,7 +80,16 @@ def diffusion_calls(config: Any, facts: Any) -> dict[str, Call]:
 
 def _calls(takes: dict[str, Port], begin: dict[str, Port], gives: dict[str, Port], batching: Batching,
            loss: Port) -> dict[str, Call]:  # fmt: skip
-    wanted = {"cond": takes["cond"], "image": Port("image", channels=3, doc="what should be drawn, at any size")}
+    wanted = {
+        "cond": takes["cond"],
+        "image": Port("image", channels=3, doc="what should be drawn, at any size"),
+        "focus": Port("mask?", "H W", doc="of the picture: where its error counts more"),
+    }
+    if "N" in takes["cond"].sizes:
+        blank = Port(
+            "features?", "N", N=takes["cond"].sizes["N"], doc="1 at positions of cond that say nothing, else 0"
+        )
+        wanted["blank"] = blank
     return {
         "image": Call(takes={**takes, **begin}, gives=gives, batching=batching, teach="loss"),
         "loss": Call(takes=wanted, gives={"loss": loss}, batching=batching),

@@ -1,6 +1,6 @@
 """Cards of the objectives that compare rows with one another, or hold weights of their own. Torch-free.
 
-Implementations: `contrastive.py`, `adversarial.py`, `self_distillation.py`.
+Implementations: `contrastive.py`, `adversarial.py`, `self_distillation.py`, `probes.py`.
 """
 
 from __future__ import annotations
@@ -109,4 +109,36 @@ SELF_DISTILLATION = card(
     impl="anyany_objectives.self_distillation:SelfDistillation",
 )
 
-CARDS = [CONTRASTIVE, ADVERSARIAL, SELF_DISTILLATION]
+
+class ProbesConfig(Config):
+    """Linear classifiers."""
+
+    classes: tuple[int, ...] = option((10,), doc="how many classes each probe tells apart")
+    inputs: int | None = option(None, low=1, doc="width of the features (solved when not given)")
+    noise: float = option(0.0, low=0, doc="standard deviation of Gaussian noise on the features")
+
+    def __post_init__(self) -> None:
+        if not self.classes or any(not isinstance(c, int) or c < 2 for c in self.classes):
+            raise ValueError(f"`classes` is a list of numbers from 2, one for each probe, not {self.classes!r}")
+
+
+def probes_calls(config: Any, facts: Any) -> dict[str, Call]:
+    width = config.inputs or facts.known("inputs") or var("inputs", 768)
+    wanted = Port("features", "N A", A=len(config.classes), doc="their classes by number; below 0: not asked")
+    takes = {"features": Port("features", "N D", D=width, doc="what is read"), "wanted": wanted}
+    return loss_call(takes, accuracy="share of what is asked that is right")
+
+
+PROBES = card(
+    "objectives/probes",
+    role="objective",
+    about="Linear probes: classes read from every position of features, so that they are in them.",
+    source="Alain and Bengio 2016, arXiv 1610.01644",
+    config=ProbesConfig,
+    calls=probes_calls,
+    facts=Facts(inputs=[tensor("probes.0.weight", axis=1)]),
+    tiny={"classes": (3, 4)},
+    impl="anyany_objectives.probes:Probes",
+)
+
+CARDS = [CONTRASTIVE, ADVERSARIAL, SELF_DISTILLATION, PROBES]
