@@ -149,7 +149,11 @@ def causal_lm_calls(config: Any, facts: Any) -> dict[str, Call]:
                    **sizes)
         for kind, sizes in tokens.items()
     }  # fmt: skip
-    target = {"target": Port("message", native=(*config.signals, *books), doc="the reply to be learned")}
+    written = (*config.signals, *books)
+    target = {
+        "target": Port("message", native=written, doc="the reply to be learned; tokens that pad are not"),
+        "read": Port("message?", native=written, doc="what is read in its place while it is learned, token by token"),
+    }
     target |= {f"target_{kind}": Port("tokens*?", doc=f"tokens of each {kind} of it, in order", **sizes)
                for kind, sizes in tokens.items()}  # fmt: skip
     return {

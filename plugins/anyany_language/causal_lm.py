@@ -39,7 +39,7 @@ from anyany_language.chat import pieces
 from anyany_language.codebooks import Written, count, kept, lay_out
 from anyany_language.pretrained import model_config, signal_ids, tokenizer_of
 from anyany_language.signals import reply_message, signal_tokens, split_reply
-from anyany_language.splicing import Spliced, splice
+from anyany_language.splicing import IGNORED, Spliced, alike, splice
 from anyany_language.streaming import streamer
 
 
@@ -289,37 +289,65 @@ class CausalLm(Component):
         return out
 
     # learning ----------------------------------------------------------------------------------------------------
-    def learn(self, ctx: Context, message: Rows, target: Rows, **features: Rows | None) -> dict[str, Rows]:
+    def learn(
+        self, ctx: Context, message: Rows, target: Rows, read: Rows | None = None, **features: Rows | None
+    ) -> dict[str, Rows]:
         """Teacher forcing: loss [B] (mean cross-entropy of the target's tokens), what its signals carry.
 
-        `target_KIND`: tokens of the media in the targets. Raises ValueError for a target it could not write.
+        `target_KIND`: tokens of the media in the targets. read: what stands before the words to be learned instead of
+        the targets, such as these with wrong words in them. Raises ValueError for a target it could not write, and
+        where the two differ in length.
         """
         wanted_tokens = {k: [list(g) for g in r.groups()] for k in self.books
                          if (r := features.pop(f"target_{k}", None)) is not None}  # fmt: skip
         prompts = self._prompts(ctx, message, features)
         answers = [self._target_ids(m, {k: g[i] for k, g in wanted_tokens.items()})
                    for i, m in enumerate(target.list())]  # fmt: skip
-        full = [torch.cat([p, self._embed_ids(a)]) for p, a in zip(prompts, answers)]
-        longest = max(f.shape[0] for f in full)
-        embeds_BLD = torch.stack([F.pad(f, (0, 0, 0, longest - f.shape[0])) for f in full])
-        mask_BL = torch.tensor([[1] * f.shape[0] + [0] * (longest - f.shape[0]) for f in full], device=ctx.device)
-        with last_hidden(self.model) as caught:
-            logits_BLV = self._forward(embeds_BLD, mask_BL)
-            hidden_BLD = caught[0]
+        full = [torch.cat([p, self._embed_ids(a)]) for p, a in zip(prompts, self._shown(answers, read, wanted_tokens))]
+        passed = self._passed(full)
         losses = []
         found: dict[str, list[list[torch.Tensor]]] = {k: [] for k in self.signals}
-        for i, (prompt, ids) in enumerate(zip(prompts, answers)):
+        for prompt, ids, (logits_LV, hidden_LD) in zip(prompts, answers, passed):
             at = prompt.shape[0]
-            wanted = torch.tensor(ids, device=ctx.device)
-            losses.append(F.cross_entropy(logits_BLV[i, at - 1 : at - 1 + len(ids)].float(), wanted))
+            wanted = torch.tensor([t if t not in self._silent else IGNORED for t in ids], device=ctx.device)
+            losses.append(F.cross_entropy(logits_LV[at - 1 : at - 1 + len(ids)].float(), wanted))
             for kind, groups in found.items():
                 run = self.spans[kind].begin
                 starts = [at + j for j, t in enumerate(ids) if t == run[0]]
-                groups.append([self._state(hidden_BLD[i, s : s + len(run)], run) for s in starts])
+                groups.append([self._state(hidden_LD[s : s + len(run)], run) for s in starts])
         return {"loss": ctx.rows(torch.stack(losses))} | {k: ctx.lists(g) for k, g in found.items()}
 
-    def _forward(self, embeds_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        """Logits [B,L,V] of whole sequences, padded on the right."""
+    def _shown(self, answers: list[list[int]], read: Rows | None, tokens: Mapping[str, Any]) -> list[list[int]]:
+        """The ids that stand in the place of the answers."""
+        shown = list(answers)
+        for i, given in enumerate(read.groups() if read is not None else ()):
+            for one in given:
+                shown[i] = self._target_ids(one, {k: g[i] for k, g in tokens.items()})
+                if len(shown[i]) != len(answers[i]):
+                    raise ValueError(f"`read` is {len(shown[i])} tokens long and the target {len(answers[i])}; "
+                                     "it replaces words by others of as many tokens")  # fmt: skip
+        return shown
+
+    @cached_property
+    def _silent(self) -> set[int]:
+        """Tokens of a target that are not learned: what pads, where nothing else is meant by it."""
+        return {self.tokenizer.pad_token_id} - {None, *self.stops}
+
+    def _passed(self, full: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """(logits [L,V], last hidden states [L,D]) of every sequence; those of like length run together."""
+        found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        for rows in alike([f.shape[0] for f in full]):
+            longest = max(full[r].shape[0] for r in rows)
+            embeds_BLD = torch.stack([F.pad(full[r], (0, 0, 0, longest - full[r].shape[0])) for r in rows])
+            sizes = torch.tensor([full[r].shape[0] for r in rows], device=embeds_BLD.device)
+            mask_BL = (torch.arange(longest, device=embeds_BLD.device) < sizes[:, None]).long()
+            with last_hidden(self.model) as caught:
+                logits_BLV = self._forward(rows, embeds_BLD, mask_BL)
+            found |= {row: (logits_BLV[at], caught[0][at]) for at, row in enumerate(rows)}
+        return [found[row] for row in range(len(full))]
+
+    def _forward(self, rows: Sequence[int], embeds_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        """Logits [B,L,V] of these rows' whole sequences, padded on the right."""
         logits: torch.Tensor = self.model(inputs_embeds=embeds_BLD, attention_mask=mask_BL, use_cache=False).logits
         return logits
 
