@@ -18,8 +18,8 @@ from torch import nn
 from anyany_mini import models, talk
 
 READ: dict[str, Any] = {
-    "model_type": "bert", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 384,
-    "vocab_size": talk.VOCABULARY, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0, "type_vocab_size": 1,
+    "model_type": "bert", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 384, "vocab_size": talk.VOCABULARY, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0, "type_vocab_size": 1,
     "attention_probs_dropout_prob": 0.0, "layer_norm_eps": 1e-6, "pad_token_id": 0,
 }  # fmt: skip
 
@@ -30,7 +30,7 @@ def scaled(model: nn.Module) -> nn.Module:
     for value in model.parameters():
         if value.ndim == 2:
             nn.init.normal_(value, std=0.7 * value.shape[1] ** -0.5)
-    for name, part in model.named_modules():
+    for part in model.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight)
             nn.init.zeros_(part.bias)  # type: ignore[arg-type]

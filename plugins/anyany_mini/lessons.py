@@ -1,8 +1,8 @@
-"""What the miniature's parts are taught with: captions with the classes of their words, and conversations with pictures.
+"""What the miniature's parts are taught with: captions with the classes of their words, conversations with pictures.
 
 A caption comes with what each of eight slots must say. A conversation comes with what is read in the reply's place
-(words of another size, colour or shape, so that these are seen and not guessed), with words that are not learned where a
-thing is outside the palette, and with what stands in every cell. Pictures are uint8 [64, 64, 3].
+(words of another size, colour or shape, so that these are seen and not guessed), with words that are not learned where
+a thing is outside the palette, and with what stands in every cell. Pictures are uint8 [64, 64, 3].
 """
 
 from __future__ import annotations
