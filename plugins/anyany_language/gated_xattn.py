@@ -183,9 +183,9 @@ class GatedXattnLm(CausalLm):
                 out += super()._beams([prompt], [most])
         return out
 
-    def _forward(self, embeds_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        with self.looking(self.seen(self._rows, embeds_BLD.shape[1], left=False)):
-            return super()._forward(embeds_BLD, mask_BL)
+    def _forward(self, rows: Sequence[int], embeds_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        with self.looking(self.seen([self._rows[r] for r in rows], embeds_BLD.shape[1], left=False)):
+            return super()._forward(rows, embeds_BLD, mask_BL)
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:

@@ -82,3 +82,21 @@ def _labels(row: Sequence[Run], given: Sequence[int] | None) -> list[int]:
         blank = isinstance(run, torch.Tensor) or given is None
         out += [IGNORED if blank else next(rest) for _ in range(len(run))]
     return out
+
+
+def alike(lengths: Sequence[int], saving: int = 256) -> list[list[int]]:
+    """Rows in groups of like length, shortest first: cut wherever that saves an eighth of a group's places and at least
+    `saving` of them, what a pass of its own costs.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    groups, waiting = [], [order]
+    while waiting:
+        rows = waiting.pop()
+        whole = len(rows) * lengths[rows[-1]]
+        saved = [(at * (lengths[rows[-1]] - lengths[rows[at - 1]]), at) for at in range(1, len(rows))]
+        best, at = max(saved, default=(0, 0))
+        if best >= max(saving, whole / 8):
+            waiting += [rows[at:], rows[:at]]
+        else:
+            groups.append(rows)
+    return groups
