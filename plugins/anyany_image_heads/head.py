@@ -190,12 +190,15 @@ class Head(Component):
 
     def loss(self, ctx: Context, cond: Rows, image: Rows) -> dict[str, Rows]:
         """cond as in `image`; image: B pictures [3,H,W]. loss: [B]. Some conditions are dropped, as in training."""
+        return {"loss": ctx.rows(self.teach(ctx, self.dropped(ctx, cond), self.squares(ctx, image)))}
+
+    def dropped(self, ctx: Context, cond: Rows) -> torch.Tensor:
+        """[B,C]: the conditions, some of them replaced by none."""
         cond_BC = self.vectors(list(cond), ctx)
         drop_B = ctx.uniform((), 0) < self.config.drop
-        if bool(drop_B.any()):
-            null_BC = self.nulls(range(len(cond_BC)), None, ctx)
-            cond_BC = torch.where(drop_B[:, None], null_BC, cond_BC)
-        return {"loss": ctx.rows(self.teach(ctx, cond_BC, self.squares(ctx, image)))}
+        if not bool(drop_B.any()):
+            return cond_BC
+        return torch.where(drop_B[:, None], self.nulls(range(len(cond_BC)), None, ctx), cond_BC)
 
     def teach(self, ctx: Context, cond_BC: torch.Tensor, pixels_B3SS: torch.Tensor) -> torch.Tensor:
         """[B] losses of pictures in -1..1."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from anyany.api.v1 import Call, Facts, Port, card, option, tensor
 from anyany_image_heads.contract import HeadConfig, LatentConfig, head_calls, parted, picture, whole_levels
 
-FACTS = Facts(table=[tensor("class_emb.weight")], cond=[tensor("features.null")])
+FACTS = Facts(table=[tensor("class_emb.weight")], cond=[tensor("features.proj.weight", axis=1)])
 
 
 class VqArConfig(LatentConfig):
@@ -21,6 +22,7 @@ class VqArConfig(LatentConfig):
     width: int = option(1536, low=1, doc="width of the transformer")
     layers: int = option(24, low=1, doc="blocks")
     heads: int = option(16, low=1, doc="attention heads")
+    prefix: int | None = option(None, low=1, doc="so many features in order before the tokens (none: their mean)")
     codes: int = option(16384, low=2, doc="codes of the codebook")
     latents: int = option(256, low=1, doc="channels of a code")
     vae_width: int = option(128, low=1, doc="autoencoder: channels of the finest level")
@@ -30,12 +32,17 @@ class VqArConfig(LatentConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         parted(self.width, self.heads)
+        if self.prefix and self.classes:
+            raise ValueError("`prefix` is for features; a class is one vector")
 
 
 def vq_ar_calls(config: Any, facts: Any) -> dict[str, Call]:
     tokens = Port("tokens", "N", N=config.side**2, vocab=config.codes, doc="row by row")
-    gives = {**picture(), "tokens": tokens} if config.autoencoder else {"tokens": tokens}
-    return head_calls(config, facts, gives)
+    if config.autoencoder:
+        return head_calls(config, facts, {**picture(), "tokens": tokens})
+    calls = head_calls(config, facts, {"tokens": tokens})
+    wanted = {"cond": calls["loss"].takes["cond"], "tokens": tokens}
+    return {**calls, "loss": replace(calls["loss"], takes=wanted)}
 
 
 class GanConfig(HeadConfig):
@@ -79,7 +86,8 @@ VQ_AR = card(
     "image_heads/vq-ar",
     role="decoder",
     about="VQ-AR: a picture as a sentence of VQGAN's codes, written by GPT-2.",
-    source="Taming transformers (Esser et al. 2021, arXiv 2012.09841); transformers GPT2LMHeadModel, diffusers VQModel",
+    source="Taming transformers (Esser et al. 2021, arXiv 2012.09841); prefix: LlamaGen (Sun et al. 2024, arXiv "
+    "2406.06525); transformers GPT2LMHeadModel, diffusers VQModel",
     config=VqArConfig,
     calls=vq_ar_calls,
     facts=FACTS,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Port, card, hookimpl, option
+from anyany_mini import drawing_cards
 
 
 class ScenesConfig(Config):
@@ -141,4 +142,4 @@ TALKS = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [SCENES, SPEECH, TALKS, HEAR, SPEAK]
+    return [SCENES, SPEECH, TALKS, HEAR, SPEAK, *drawing_cards.CARDS]

@@ -8,13 +8,13 @@ alone. Shapes: B batch, H W picture sides, C conditioning width.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anyany_mini import marker, models, world
+from anyany_mini import drawings, marker, models, world
 from anyany_mini.train.common import (
     CHECKPOINTS,
     OUT,
@@ -42,53 +42,16 @@ class Batch:
     weights: Tensor
 
 
-def mix_colour(rng: np.random.Generator, scene: world.Scene, jitter: float) -> tuple[world.Scene, world.Scene, float]:
-    """Shift one thing's colour towards another, mostly the one its shape is never seen in: the scene drawn, the scene
-    whose caption names the other colour, and the share (0..0.5) of that caption's conditioning to mix in.
-
-    A shape is thus shown in shades up to half-way to its unseen colour, but never nearest to it.
-    """
-    index = int(rng.integers(len(scene.things)))
-    thing = scene.things[index]
-    unseen = (6 - thing.shape) % 6
-    other = unseen if rng.random() < 0.7 else int(rng.integers(6))
-    share = float(rng.uniform(0.0, 0.5))
-    own, far = np.array(thing.rgb), np.array(world.RGB[other])
-    rgb = own + share * (far - own) + jitter * rng.uniform(-5, 5, 3)
-    nearest = int(((np.array(world.RGB) - rgb) ** 2).sum(1).argmin())
-    if world.is_unseen(nearest, thing.shape):
-        return scene, scene, 0.0
-    red, green, blue = (float(c) for c in rgb.clip(0, 255))
-    drawn, told = list(scene.things), list(scene.things)
-    drawn[index], told[index] = replace(thing, rgb=(red, green, blue)), replace(thing, colour=other)
-    return replace(scene, things=tuple(drawn)), replace(scene, things=tuple(told)), share
-
-
 def sample_batch(draw: models.Draw, rng: np.random.Generator, size: int, jitter: float) -> Batch:
-    """Fresh scenes of the seen split, some with a colour or shape outside the palette."""
-    scenes = [world.sample_scene(rng, "seen", jitter) for _ in range(size)]
-    mixed = [mix_colour(rng, s, jitter) if rng.random() < MIXED else (s, s, 0.0) for s in scenes]
-    others = [world.caption(told) for _, told, _ in mixed]
-    shares = torch.tensor([share for _, _, share in mixed])[:, None, None]
-    scenes = [
-        world.strange_scene(rng, drawn, jitter) if rng.random() < STRANGE and not share else drawn
-        for drawn, _, share in mixed
-    ]
-    dropped = rng.random((size, 8)) < DROP_SLOT
-    captions, pictures = [], []
-    for row, scene in enumerate(scenes):
-        words = []
-        for index, thing in enumerate(scene.things):
-            dropped[row, 4 * index + 1] |= thing.colour == world.OTHER
-            if thing.shape == world.OTHER:
-                dropped[row, [4 * index, 4 * index + 2]] = True
-            colour, shape = thing.colour % world.OTHER, thing.shape % world.OTHER
-            words.append(world.describe_thing(replace(thing, colour=colour, shape=shape)))
-        captions.append(" and ".join(words))
-        pictures.append(world.render(scene))
+    """Fresh scenes of the seen split, some with shades between colours, a colour or a shape outside the palette."""
+    lessons = [drawings.lesson(rng, jitter=jitter, mixed=MIXED, strange=STRANGE, blank=DROP_SLOT) for _ in range(size)]
+    shares = torch.tensor([found.share for found in lessons])[:, None, None]
+    captions, others = [found.caption for found in lessons], [found.other for found in lessons]
+    pictures = [world.render(found.scene) for found in lessons]
+    dropped = np.stack([found.blank for found in lessons])
     dropped[rng.random(size) < DROP_ALL] = True
     clean = models.pixels(np.stack(pictures))
-    grounds = torch.tensor([world.BACKGROUNDS[s.background] for s in scenes]).float().div(127.5).sub(1)
+    grounds = torch.tensor([world.BACKGROUNDS[found.scene.background] for found in lessons]).float().div(127.5).sub(1)
     off = (clean - grounds[:, :, None, None]).abs().amax(1, keepdim=True) > 0.03
     near = nn.functional.max_pool2d(off.float(), 5, 1, 2)
     with torch.no_grad():
