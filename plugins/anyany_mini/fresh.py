@@ -19,8 +19,8 @@ from anyany_mini import models, talk
 
 READ: dict[str, Any] = {
     "model_type": "bert", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "intermediate_size": 384, "vocab_size": talk.VOCABULARY, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0, "type_vocab_size": 1,
-    "attention_probs_dropout_prob": 0.0, "layer_norm_eps": 1e-6, "pad_token_id": 0,
+    "intermediate_size": 384, "vocab_size": talk.VOCABULARY, "max_position_embeddings": 64, "type_vocab_size": 1,
+    "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "layer_norm_eps": 1e-6, "pad_token_id": 0,
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyany.api.v1 import Batching, Call, Card, Config, Port, card, hookimpl, option
-from anyany_mini import drawing_cards
+from anyany_mini import drawing_cards, lesson_cards
 
 
 class ScenesConfig(Config):
@@ -122,7 +122,7 @@ class TalksConfig(Config):
 
     n: int = option(100_000, low=1, doc="how many conversations, the same ones every epoch")
     seed: int = option(0, low=0, high=999_999, doc="another seed, other conversations")
-    about: str = option("all", choices=("all", "text", "describe"), doc="text: no medium; describe: one, in words")
+    about: str = option("all", choices=("all", "text", "shown"), doc="text: no medium; shown: mostly one, in words")
     speech: str = option("", doc="a folder made by python -m anyany_mini.corpus, relative to the spec's")
     skip: int = option(0, low=0, doc="sentences of it that are left out at its beginning")
 
@@ -142,4 +142,4 @@ TALKS = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [SCENES, SPEECH, TALKS, HEAR, SPEAK, *drawing_cards.CARDS]
+    return [SCENES, SPEECH, TALKS, HEAR, SPEAK, *lesson_cards.CARDS, *drawing_cards.CARDS]
