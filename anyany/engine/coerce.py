@@ -16,7 +16,6 @@ from anyany.kinds.message import FilePath, Media, Message
 from anyany.registry.options import make_config
 from anyany.spec.graph import Graph, GraphInput
 
-NUMBERS = ("features", "embedding", "tokens", "latent")
 FILE_KINDS = ("image", "audio", "video", "mask", "features", "embedding", "tokens", "latent", "field")
 
 
@@ -142,21 +141,7 @@ def _decoded(kind: str, value: Any, name: str) -> Any:
         from anyany import media
 
         return media.meet(kind, value, {})
-    return _numbers(kind, value, name) if kind in NUMBERS else value
-
-
-def _numbers(kind: str, value: Any, name: str) -> Any:
-    """An array, or lists of numbers, as a tensor: tokens of whole numbers, others float32. Else what was given."""
-    if not isinstance(value, (list, tuple)) and type(value).__module__ != "numpy":
-        return value
-    import torch
-
-    try:
-        found = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
-        told = f"{name!r} is {kind}, numbers of one shape, and not {_what(value)}"
-        raise BadInput("E909", told, "give an array, or lists of numbers of one length") from None
-    return found if kind == "tokens" or found.is_complex() else found.float()
+    return value
 
 
 def item_options(graph: Graph, given: Any) -> dict[str, dict[str, Any]]:

@@ -152,11 +152,13 @@ def _load_result(kind: str, path: str, found: Sniffed, limits: Limits) -> Any:
 
 
 def meet_result(kind: str, value: Any, path: str | None = None) -> Any:
-    """Boxes and points as float tensors, their rows checked; a mask as truth values; lists of numbers as tensors of
-    their kind; other results as they are. Regions stay on their picture.
+    """Boxes and points as float tensors, their rows checked; a mask as truth values; lists of numbers and arrays as
+    tensors of their kind; other results as they are. Regions stay on their picture.
     """
     if kind in _RANKS and isinstance(value, list):
         return _numbers(kind, value, path)
+    if kind in _RANKS and type(value).__module__ == "numpy":
+        return _array(kind, value, path)
     if kind not in REGION_KINDS:
         return value
     from anyany.media.regions import OnImage, on_image
@@ -202,6 +204,16 @@ def _numbers(kind: str, value: list[Any], path: str | None) -> Any:
         form = "whole numbers in a list" if kind == "tokens" else f"lists of numbers, {_RANKS[kind]} deep"
         raise MediaError("E524", f"{kind} are {form}, not {str(value)[:60]}", "write rows of numbers", path)
     return result.long() if kind == "tokens" else result.float()
+
+
+def _array(kind: str, value: Any, path: str | None) -> Any:
+    """The same as an array, of any rank."""
+    import torch
+
+    if value.dtype.kind not in "biuf" or (kind == "tokens" and value.dtype.kind not in "iu"):
+        told = f"{kind} are {'whole ' if kind == 'tokens' else ''}numbers, not an array of {value.dtype}"
+        raise MediaError("E524", told, "check what makes it", path)
+    return torch.from_numpy(value.astype("int64" if kind == "tokens" else "float32"))
 
 
 def meet(kind: str, value: Any, facets: Mapping[str, Any] = _NONE) -> Any:
