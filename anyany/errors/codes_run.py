@@ -142,6 +142,11 @@ TRAIN = {
         "In the first steps no gradient reached any of its parameters, so it would never change.",
         "Learn another node: some component between it and the loss computes without gradients.",
     ),
+    "E715": Entry(
+        "A stage ended short of what it must reach",
+        "Its last validation is outside `at_least` or `at_most`. Its weights are written; no later stage was begun.",
+        "Train it longer into another `--out`, or go on all the same by `--stage NEXT`.",
+    ),
 }
 
 ENVIRONMENT = {

@@ -45,13 +45,14 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Validation:
-    """The graph as it runs, with what is measured (`metric` outputs) and shown of it."""
+    """The graph as it runs, with what is measured (`metric` outputs) and shown of it, and what must be reached."""
 
     part: Part
     every: int
     items: int
     measure: tuple[str, ...]
     show: tuple[str, ...]
+    bounds: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -334,7 +335,7 @@ class _StageCheck:
                 self.tell("E709", f"`{name}` is no metric", mark=target.mark, path=target.path,
                           help="add a node such as metrics/exact-match and name it here")  # fmt: skip
         return Validation(part=measure, every=raw.every, items=raw.items, measure=tuple(found),
-                          show=tuple(names[len(raw.measure) :]))  # fmt: skip
+                          show=tuple(names[len(raw.measure) :]), bounds=raw.bounds)  # fmt: skip
 
 
 def _takes(state: Any) -> Iterable[str]:

@@ -20,7 +20,8 @@ DATA = "data"
 SECTION = ("data", "stages", *SETTINGS)
 SOURCE = ("use", "with", "fields")
 STAGE = ("name", "about", "data", "learn", "start", "lora", "feed", "add", "minimise", "validate", *SETTINGS)
-VALIDATE = ("every", "items", "data", "feed", "add", "measure", "show")
+BOUNDS = ("at_least", "at_most")
+VALIDATE = ("every", "items", "data", "feed", "add", "measure", "show", *BOUNDS)
 _FIELD = re.compile(r"data\.([A-Za-z_][\w-]*)")
 _PORT = re.compile(r"([a-z_][a-z0-9_-]*)(?:\.([A-Za-z_][\w-]*))?")
 
@@ -60,7 +61,10 @@ class RawTarget:
 
 @dataclass(kw_only=True, eq=False)
 class RawValidate:
-    """What is measured and shown on other records, every so many steps, with the graph as it runs."""
+    """What is measured and shown on other records, every so many steps, with the graph as it runs.
+
+    bounds: `at_least` and `at_most`, each metric -> what the stage must end with.
+    """
 
     every: int = 500
     items: int = 64
@@ -69,6 +73,7 @@ class RawValidate:
     adds: Mapping[str, RawNode] = field(default_factory=dict)
     measure: tuple[RawTarget, ...] = ()
     show: tuple[RawTarget, ...] = ()
+    bounds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     mark: Mark
 
 
@@ -302,9 +307,22 @@ class TrainReader:
                           help=f"write `{key}: 64`")  # fmt: skip
         return RawValidate(
             data=self._data(tree, where), feeds=self._feeds(tree, where), adds=self._adds(tree, where),
-            measure=self._targets(tree, "measure", where), show=self._targets(tree, "show", where), mark=tree.mark,
-            **numbers,
+            measure=self._targets(tree, "measure", where), show=self._targets(tree, "show", where),
+            bounds={key: self._bounds(tree, key, where) for key in BOUNDS}, mark=tree.mark, **numbers,
         )  # fmt: skip
+
+    def _bounds(self, tree: Marked, key: str, path: str) -> dict[str, float]:
+        found: dict[str, float] = {}
+        measured = [str(m.value) for m in (tree.get("measure") or tree).value] if tree.get("measure") else []
+        for name, bound in self._table(tree, key, path, "metric: 0.9"):
+            if isinstance(bound.value, bool) or not isinstance(bound.value, int | float):
+                self._shape(bound, "a number", f"{path}.{key}.{name}", f"write `{name}: 0.9`")
+            elif name not in measured:
+                self.tell("E709", f"`{name}` is not measured", mark=bound.mark, path=f"{path}.{key}.{name}",
+                          help=suggest.did_you_mean(name, measured) or "name it under `measure`, too")  # fmt: skip
+            else:
+                found[name] = float(bound.value)
+        return found
 
     # helpers -----------------------------------------------------------------------------------------------------
     def _table(self, parent: Marked, key: str, path: str, form: str) -> list[tuple[str, Marked]]:

@@ -105,6 +105,7 @@ class Trainer:
         began = perf_counter()
         if (self.out / "done.json").exists() and self.resume:
             done = json.loads((self.out / "done.json").read_text("utf-8"))
+            self._reached(done.get("short", []))
             return Summary(stage=self.stage.name, steps=done["steps"], seconds=0.0, losses=done["losses"], skipped=True)
         if self.main and not self.resume and self.out.is_dir() and any(self.out.iterdir()):
             raise TrainError("E710", f"{self.out} holds another run",
@@ -122,8 +123,17 @@ class Trainer:
         validator = None
         if self.stage.validation is not None:
             validator = Validator(self.stage, self.learner.model, self.out, self.settings["seed"])
+        self.short: list[str] = []
         losses = self._steps(first, validator)
-        return self._finish(losses, perf_counter() - began)
+        summary = self._finish(losses, perf_counter() - began)
+        self._reached(self.short)
+        return summary
+
+    def _reached(self, short: Sequence[str]) -> None:
+        """Stop where the stage ended short of its bounds: what comes next would be built on it."""
+        if short:
+            help = "train it longer into another `--out`, or go on all the same by `--stage NEXT`"
+            raise TrainError("E715", f"stage {self.stage.name} ended short: {'; '.join(short)}", help)
 
     def _made_of(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed."""
@@ -236,6 +246,8 @@ class Trainer:
             self.accelerator.wait_for_everyone()
         if self.file is not None and found:
             self.file.write(step + 1, found)
+        if self.main and step + 1 == self.settings["steps"]:
+            self.short = validator.short(found)
         self.watch("validated", {"stage": self.stage.name, "step": step + 1, **found})
 
     # the end -----------------------------------------------------------------------------------------------------
@@ -248,7 +260,8 @@ class Trainer:
         files = self.learner.write(self.out)
         if self.main:
             told = self._told(seconds)
-            done = {"steps": self.settings["steps"], "losses": dict(losses), "seconds": seconds, **told}
+            done = {"steps": self.settings["steps"], "losses": dict(losses), "seconds": seconds, **told,
+                    **({"short": self.short} if self.short else {})}  # fmt: skip
             partial = self.out / "done.json.partial"
             partial.write_text(json.dumps(done, indent=1), "utf-8")
             partial.replace(self.out / "done.json")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anyany.spec.stages import Part, Stage
+from anyany.train.errors import TrainError
 from anyany.train.loop import Summary, Trainer
 from anyany.train.report import write_report
 
@@ -39,7 +40,12 @@ def train_stages(stages: Sequence[Stage], out: Path, *, spec: str = "", resume: 
         quiet = tell if accelerator.is_main_process else (lambda event, values: None)
         stage = _going_on(stage, learned, quiet)
         trainer = Trainer(stage, out, accelerator, resume=resume, watch=quiet)
-        summary = trainer.run()
+        try:
+            summary = trainer.run()
+        except TrainError:
+            if accelerator.is_main_process and out.is_dir():
+                write_report(out, spec)
+            raise
         summaries.append(summary)
         files = [str(f) for f in summary.files]
         if summary.skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ class Validator:
             self._show(step, shown)
         found = {f"validation/{n}": sum(v) / len(v) for n, v in sums.items()}
         return {**found, **({"validation/failed": float(failed)} if failed else {})}
+
+    def short(self, measured: Mapping[str, float]) -> list[str]:
+        """What of the stage's bounds these means do not reach, in words."""
+        found = []
+        for bound, (sign, word) in {"at_least": (1, "below"), "at_most": (-1, "above")}.items():
+            for name, wanted in self.validation.bounds[bound].items():
+                value = measured.get(f"validation/{name}")
+                if value is None or sign * value < sign * wanted:
+                    told = "not measured, every item failed" if value is None else f"{value:.4g}, {word} {wanted:g}"
+                    found.append(f"{name} is {told}")
+        return found
 
     def _show(self, step: int, shown: list[tuple[Any, dict[str, Any]]]) -> None:
         from anyany.media import saving

@@ -118,3 +118,14 @@ def test_training_sections_of_two_stages_are_checked_each() -> None:
     found = checked(STAGE + STAGE.replace("align-in", "again").replace("learn: [see]", "learn: [nobody]"))
     assert codes(found) == ["E704"]
     assert checked(STAGE + STAGE).problems[0].code == "E705"
+
+
+@pytest.mark.parametrize(("bound", "code"), [("at_least: {sane: 0.9}", "E709"), ("at_most: {same: high}", "E041")])
+def test_a_bound_is_a_number_for_something_that_is_measured(bound: str, code: str) -> None:
+    validate = """      validate:
+        add: {same: {use: metrics/exact-match, in: {found: think.text, wanted: data.reply}}}
+        measure: [same]
+        BOUND
+"""
+    assert codes(checked(STAGE + validate.replace("BOUND", "at_least: {same: 0.9}"))) == []
+    assert codes(checked(STAGE + validate.replace("BOUND", bound))) == [code]

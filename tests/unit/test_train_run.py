@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import anyany
 from anyany.errors import AnyanyError
 from anyany.spec.check import check_file
+from anyany.train.errors import TrainError
 from anyany.train.run import train_stages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,6 +256,21 @@ def test_a_node_learned_again_takes_no_other_file_of_the_stage_before_along(spec
     assert (spec.parent / "runs" / "tune" / "see.safetensors").exists()
 
 
+def test_a_stage_that_ends_short_stops_the_run_and_says_by_how_much(spec: Path) -> None:
+    text = spec.read_text().replace("measure: [same]", "measure: [same]\n        at_least: {same: 0.9}")
+    spec.write_text(text)
+    for resume in (False, True):
+        with pytest.raises(TrainError, match=r"stage in ended short: same is 0, below 0\.9") as caught:
+            train(spec, "in", "tune", resume=resume)
+        assert caught.value.problems[0].code == "E715"
+    runs = spec.parent / "runs"
+    assert (runs / "in" / "see.safetensors").exists() and (runs / "report.html").exists()
+    assert not (runs / "tune").exists()
+    assert losses(train(spec, "tune"))
+    spec.write_text(text.replace("at_least: {same: 0.9}", "at_most: {same: 0.5}"))
+    assert losses(train(spec, "in", out="other"))
+
+
 def test_tensorboard_reads_the_losses_of_the_metrics_file(spec: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -272,3 +288,11 @@ def test_a_stage_that_names_its_start_is_left_alone(spec: Path) -> None:
     train(spec, "tune", out="alone")
     first = [losses(spec.parent / out / "tune") for out in ("runs", "alone")]
     assert first[0] == first[1]
+
+
+def test_a_batch_of_which_every_item_fails_before_what_is_learned_is_told(spec: Path) -> None:
+    lines = [json.dumps({"prompt": [{"image": "gone.png"}, "what"], "reply": "nothing"})] * 4
+    (spec.parent / "pairs.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(AnyanyError) as error:
+        train(spec, "in")
+    assert told(error)[0] == "E712" and "gone.png" in told(error)[1]
