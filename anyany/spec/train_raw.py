@@ -305,15 +305,16 @@ class TrainReader:
             elif given is not None:
                 self.tell("E707", f"`{key}` is a whole number of 1 or more", mark=given.mark, path=f"{where}.{key}",
                           help=f"write `{key}: 64`")  # fmt: skip
+        measure = self._targets(tree, "measure", where)
+        names = [m.node if m.port is None else f"{m.node}.{m.port}" for m in measure]
         return RawValidate(
             data=self._data(tree, where), feeds=self._feeds(tree, where), adds=self._adds(tree, where),
-            measure=self._targets(tree, "measure", where), show=self._targets(tree, "show", where),
-            bounds={key: self._bounds(tree, key, where) for key in BOUNDS}, mark=tree.mark, **numbers,
+            measure=measure, show=self._targets(tree, "show", where),
+            bounds={key: self._bounds(tree, key, where, names) for key in BOUNDS}, mark=tree.mark, **numbers,
         )  # fmt: skip
 
-    def _bounds(self, tree: Marked, key: str, path: str) -> dict[str, float]:
+    def _bounds(self, tree: Marked, key: str, path: str, measured: list[str]) -> dict[str, float]:
         found: dict[str, float] = {}
-        measured = [str(m.value) for m in (tree.get("measure") or tree).value] if tree.get("measure") else []
         for name, bound in self._table(tree, key, path, "metric: 0.9"):
             if isinstance(bound.value, bool) or not isinstance(bound.value, int | float):
                 self._shape(bound, "a number", f"{path}.{key}.{name}", f"write `{name}: 0.9`")
