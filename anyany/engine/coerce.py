@@ -132,12 +132,13 @@ def _file(path: Any, base_dir: str | None, name: str) -> FilePath:
 
 
 def _decoded(kind: str, value: Any, name: str) -> Any:
-    """Pictures of PIL, arrays and (samples, rate) become values of their kind; others stay as they are."""
+    """Pictures of PIL, arrays of NumPy and (samples, rate) become values of their kind; others stay as they are."""
     if isinstance(value, str) and kind != "label":
         if not os.path.exists(value):
             raise BadInput("E909", f"{name!r} is a {kind}; {value!r} is no file", "give the path of a JSON file")
         return FilePath(value)
-    if kind in ("image", "audio", "video", "mask", "boxes", "points"):
+    media_kinds = ("image", "audio", "video", "mask", "boxes", "points")
+    if kind in media_kinds or type(value).__module__ == "numpy":
         from anyany import media
 
         return media.meet(kind, value, {})

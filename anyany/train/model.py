@@ -120,7 +120,7 @@ class StageModel(nn.Module):
         self.run(state, self.trained)
         total: Any = None
         found: dict[str, tuple[torch.Tensor, int]] = {}
-        for name, out in self.plan.outputs.items():
+        for name, out in self.plan.outputs.items() if state.live else ():
             rows = out.reader.get(state)
             values = [v.float().mean() for v in rows]
             if not values:

@@ -22,8 +22,8 @@ class DrawingsConfig(Config):
 DRAWINGS = card(
     "mini/drawings",
     role="source",
-    about="Pictures of seen pairs, shades between colours and strange things: fields picture, caption, other, share, "
-    "blank.",
+    about="Pictures of seen pairs, shades between colours and strange things: fields picture, focus, caption, other, "
+    "share, blank.",
     config=DrawingsConfig,
     calls={"read": Call(takes={}, gives={"record": Port("text", doc="a record as JSON, its captions alone")})},
     weights=False,

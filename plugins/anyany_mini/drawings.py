@@ -91,6 +91,15 @@ def _words(scene: world.Scene) -> str:
     )
 
 
+def around(picture: NDArray[np.uint8], ground: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """[64, 64]: where a picture differs from its background, and two pixels around it."""
+    other = np.abs(picture.astype(np.int16) - ground).max(-1) > 3
+    wide = np.pad(other, 2)
+    shifted = [wide[y : y + world.SIDE, x : x + world.SIDE] for y in range(5) for x in range(5)]
+    found: NDArray[np.bool_] = np.any(shifted, axis=0)
+    return found
+
+
 class Drawings(Component):
     """Options: `DrawingsConfig`."""
 
@@ -98,15 +107,17 @@ class Drawings(Component):
         return int(self.config.n)
 
     def record(self, index: int) -> dict[str, Any]:
-        """The lesson of (seed, index): picture, caption, other, share [1] and blank [8] in 0..1; of a crowd, the
-        picture alone."""
+        """The lesson of (seed, index): picture, focus [64, 64], caption, other, share [1] and blank [8] in 0..1; of a
+        crowd, the picture alone."""
         c = self.config
         rng = np.random.default_rng([c.seed, index % EVAL_SEED])
         if c.crowd:
             return {"picture": world.render(crowd(rng, jitter=c.jitter, mixed=c.mixed, strange=c.strange))}
         found = lesson(rng, jitter=c.jitter, mixed=c.mixed, strange=c.strange, blank=c.blank)
+        picture = world.render(found.scene)
         return {
-            "picture": world.render(found.scene), "caption": found.caption, "other": found.other,
+            "picture": picture, "focus": around(picture, world.BACKGROUNDS[found.scene.background]),
+            "caption": found.caption, "other": found.other,
             "share": np.array([found.share], np.float32), "blank": found.blank.astype(np.float32),
         }  # fmt: skip
 

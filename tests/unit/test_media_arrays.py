@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from anyany import media
+from anyany.engine.coerce import coerce
 from anyany.media.errors import MediaError
 
 
@@ -25,3 +26,8 @@ def test_tokens_are_whole_numbers() -> None:
 def test_an_array_of_words_is_no_features() -> None:
     with pytest.raises(MediaError, match="features are numbers"):
         media.meet("features", np.array(["a"]), {})
+
+
+def test_an_item_may_give_an_array_for_any_input_of_numbers() -> None:
+    found = coerce("features", np.ones((8,), np.float64), None, "slots")
+    assert isinstance(found, torch.Tensor) and found.dtype == torch.float32
