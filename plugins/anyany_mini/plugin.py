@@ -139,7 +139,19 @@ TALKS = card(
 )
 
 
+MARKS = card(
+    "mini/marks",
+    role="metric",
+    about="1 where a picture shows what its caption says and nothing else, by the miniature world's marker, else 0.",
+    calls={"measure": Call(takes={"found": Port("image"), "wanted": Port("text", doc="a caption")},
+                           gives={"match": Port("metric", doc="1 or 0")})},
+    weights=False,
+    tiny={},
+    impl="anyany_mini.marks:Marks",
+)  # fmt: skip
+
+
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [SCENES, SPEECH, TALKS, HEAR, SPEAK, *lesson_cards.CARDS, *drawing_cards.CARDS]
+    return [SCENES, SPEECH, TALKS, MARKS, HEAR, SPEAK, *lesson_cards.CARDS, *drawing_cards.CARDS]

@@ -77,8 +77,8 @@ class Talks(Component):
         roll = rng.random()
         if self.config.about == "text" or (self.config.about == "all" and roll < 0.12):
             return self._text(rng)
-        if self.config.about == "describe":
-            return self._describe(rng, index)
+        if self.config.about == "shown":
+            return self._shown(rng, roll)
         if roll < 0.76:
             return self._picture(rng)
         return self._recording(rng) if roll < 0.88 else self._request(rng)
@@ -103,13 +103,27 @@ class Talks(Component):
         question, answer = talk.CHAT[int(rng.integers(len(talk.CHAT)))]
         return {"prompt": [question], **reply(answer)}
 
-    def _describe(self, rng: np.random.Generator, index: int) -> Record:
-        """A picture or a recording, one after the other, to be described."""
-        if index % 2:
+    def _shown(self, rng: np.random.Generator, roll: float) -> Record:
+        """What a picture or a recording holds, in words; one in six is a sentence alone."""
+        if roll < 0.16:
+            return self._text(rng)
+        if roll < 0.28:
             text, sound = self._sentence(rng)
             return {"prompt": _mixed(rng, sound, _pick(rng, talk.DESCRIBE[:6])), **reply(text)}
+        if roll < 0.40:
+            scene = world.sample_scene(rng, "seen")
+            return {
+                "prompt": _mixed(rng, world.render(scene), _pick(rng, talk.DESCRIBE)),
+                **reply(world.caption(scene)),
+            }
+        return self._looked_up(rng, spoken=roll >= 0.90)
+
+    def _looked_up(self, rng: np.random.Generator, spoken: bool) -> Record:
+        """A question on a picture. Which of two things is meant is the hard part: most questions are about two."""
         scene = world.sample_scene(rng, "seen")
-        return {"prompt": _mixed(rng, world.render(scene), _pick(rng, talk.DESCRIBE)), **reply(world.caption(scene))}
+        while len(scene.things) < 2 and rng.random() < 0.8:
+            scene = world.sample_scene(rng, "seen")
+        return self._question(rng, scene, [world.render(scene)], spoken=spoken)
 
     def _picture(self, rng: np.random.Generator) -> Record:
         scene = world.sample_scene(rng, "seen")
@@ -125,10 +139,7 @@ class Talks(Component):
         if roll < 0.30:
             return {"prompt": _mixed(rng, picture, _pick(rng, SAY_AND_DRAW)), **self._said_and_drawn(text)}
         if roll < 0.97:
-            # Which of two things is meant is the hard part: most questions are about two.
-            while len(scene.things) < 2 and rng.random() < 0.8:
-                scene = world.sample_scene(rng, "seen")
-            return self._question(rng, scene, [world.render(scene)], spoken=roll >= 0.65)
+            return self._looked_up(rng, spoken=roll >= 0.65)
         asked = _pick(rng, ("describe it", "say it", "draw it"))
         told = {"describe it": reply(text), "say it": reply(HEARD, said=text), "draw it": reply(DRAWN, drawn=text)}
         return {"prompt": [picture, self._spoken(rng, asked)], **told[asked]}

@@ -15,7 +15,9 @@ from anyany_mini.talks import Talks
 from anyany_mini.voice_head import frames_of, log_mel
 
 import anyany
-from anyany.api.torch import Assets, Audio, Build
+from anyany.api.torch import Assets, Audio, Build, Rows
+from anyany.registry import default_registry
+from anyany.testing.harness import bench, call
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -136,7 +138,8 @@ def test_a_reply_holds_what_its_picture_and_its_sound_show(speech: Path) -> None
 
 def test_speech_that_was_not_made_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="anyany_mini\\.corpus"):
-        talks(tmp_path, about="describe").record(1)
+        source = talks(tmp_path, about="shown")
+        [source.record(index) for index in range(20)]
 
 
 def test_mels_of_a_very_short_sound_have_frames() -> None:
@@ -165,3 +168,14 @@ def test_the_evaluation_marks_right_answers_right_and_empty_ones_wrong(heard: ex
 def test_word_errors_count_edits_over_words() -> None:
     assert evaluate.word_errors(["a big red ring", ""], ["a big red ring", "one"]) == 1 / 5
     assert evaluate.word_errors(["a red ring"], ["a big red ring"]) == 1 / 4
+
+
+def test_the_marker_as_a_metric_knows_a_drawing_from_anothers_caption() -> None:
+    made = bench(default_registry().card("mini/marks"), {}).build()
+    scenes = [world.sample_scene(np.random.default_rng(seed), "any") for seed in (1, 2)]
+    pictures = [torch.from_numpy(world.render(s)).permute(2, 0, 1) for s in scenes]
+    pictures.append(torch.nn.functional.interpolate(pictures[0][None].float() / 255, (128, 128), mode="bilinear")[0])
+    told = Rows([world.caption(scenes[n]) for n in (0, 0, 0)])
+    assert call(made, "measure", {"found": Rows(pictures), "wanted": told}, range(3))["match"].list() == [1, 0, 1]
+    with pytest.raises(ValueError, match="not a caption"):
+        call(made, "measure", {"found": Rows(pictures[:1]), "wanted": Rows(["a house"])}, [0])
