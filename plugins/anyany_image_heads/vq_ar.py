@@ -2,7 +2,7 @@
 
 Takes a class (or features [N,D]: their mean, or LlamaGen's prefix, Sun et al. 2024, arXiv 2406.06525); gives image
 [3,H,W] in 0..1 and tokens [L], row by row; without the autoencoder tokens alone, which it then learns from too.
-Suffixes: B R rows, P prefix, L tokens, C width, PC prefix side by side, D features, S side of the map, V codes.
+Suffixes: B R rows, P prefix, L tokens, C width, PC prefix side by side, D features, V codes, M = B·L.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class VqAr(Head):
             vocab_size=config.codes, n_positions=self.length + self.prefix + 1, n_embd=config.width,
             n_layer=config.layers, n_head=config.heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
             tie_word_embeddings=False, bos_token_id=None, eos_token_id=None,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own in one kernel
         ))  # fmt: skip
         if self.wide:
             wide, inside = self.wide, config.width
@@ -121,7 +122,8 @@ class VqAr(Head):
 
     def apart(self, cond_BPC: torch.Tensor, ids_BL: torch.Tensor) -> torch.Tensor:
         """[B]: cross-entropy of every token after those before it."""
-        return F.cross_entropy(self.logits(cond_BPC, ids_BL).transpose(1, 2), ids_BL, reduction="none").mean(1)
+        logits_MV = self.logits(cond_BPC, ids_BL).flatten(0, 1)
+        return F.cross_entropy(logits_MV, ids_BL.flatten(), reduction="none").view(ids_BL.shape).mean(1)
 
     def logits(self, cond_BPC: torch.Tensor, ids_BL: torch.Tensor) -> torch.Tensor:
         """[B,L,V] float32: what each token should be, from the condition and the tokens before it."""

@@ -34,6 +34,14 @@ class RolloutConfig(Config):
     steps: int = option(4, per_item=True, low=1, doc="how often the node is called on what it gave")
 
 
+class ResizeConfig(Config):
+    """To what size."""
+
+    width: int = option(512, low=1, high=8192, doc="pixels across")
+    height: int | None = option(None, low=1, high=8192, doc="pixels down (as many as across)")
+    filter: str = option("bicubic", choices=("bilinear", "bicubic"), doc="how pixels between pixels are found")
+
+
 class ConcatenateConfig(Config):
     """How values are put end to end."""
 
@@ -103,6 +111,17 @@ CONCATENATE = card(
 )  # fmt: skip
 
 
+RESIZE = card(
+    "transforms/resize",
+    role="transform",
+    about="Pictures at another size, the whole of each.",
+    config=ResizeConfig,
+    calls=_one("resize", {"image": Port("image", doc="any size")}, {"image": Port("image", doc="of the size asked")}),
+    impl="anyany_transforms.resize:Resize",
+    weights=False,
+    tiny={"width": 16},
+)
+
 ROLLOUT = card(
     "transforms/rollout",
     role="transform",
@@ -122,4 +141,4 @@ ROLLOUT = card(
 @hookimpl
 def anyany_cards() -> Sequence[Card]:
     """The components of this family."""
-    return [PICK, FIRST, MESSAGE, MEAN, CONCATENATE, ROLLOUT, *branch_cards.CARDS, *search_cards.CARDS]
+    return [PICK, FIRST, MESSAGE, MEAN, CONCATENATE, RESIZE, ROLLOUT, *branch_cards.CARDS, *search_cards.CARDS]

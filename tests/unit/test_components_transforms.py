@@ -106,6 +106,23 @@ def test_concatenate_puts_texts_and_features_end_to_end() -> None:
         call("concatenate", {}, 1, values=lists([torch.zeros(2, 3), torch.ones(1, 4)]))
 
 
+def test_resize_shows_the_whole_picture_at_the_size_asked() -> None:
+    halves = torch.zeros(3, 8, 20, dtype=torch.uint8)
+    halves[:, :, 10:] = 255
+    grey = torch.rand(1, 5, 7, generator=torch.Generator().manual_seed(0))
+    found = call("resize", {"width": 12, "height": 6}, 2, image=Rows([halves, grey]))
+    assert [tuple(v.shape) for v in found] == [(3, 6, 12), (1, 6, 12)]
+    assert torch.equal(found[0][0, 0].round(), torch.tensor([0.0] * 6 + [1.0] * 6))
+    assert all(float(v.min()) >= 0 and float(v.max()) <= 1 for v in found)
+    same = call("resize", {"width": 20, "height": 8}, 1, image=Rows([halves]))
+    assert torch.equal(same[0], halves / 255)
+
+
+def test_resize_refuses_an_empty_picture() -> None:
+    with pytest.raises(ValueError, match=r"a pixel or more, not \[3, 0, 4\]"):
+        call("resize", {"width": 4}, 1, image=Rows([torch.zeros(3, 0, 4)]))
+
+
 # through specs -------------------------------------------------------------------------------------------------------
 def spec(inputs: dict[str, Any], nodes: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
     return {"anyany": 1, "name": "t", "inputs": inputs, "nodes": nodes, "outputs": outputs}
