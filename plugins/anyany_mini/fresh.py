@@ -18,9 +18,9 @@ from torch import nn
 from anyany_mini import models, talk
 
 READ: dict[str, Any] = {
-    "model_type": "bert", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "intermediate_size": 384, "vocab_size": talk.VOCABULARY, "max_position_embeddings": 64, "type_vocab_size": 1,
-    "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "layer_norm_eps": 1e-6, "pad_token_id": 0,
+    "model_type": "clip_text_model", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 384, "vocab_size": talk.VOCABULARY, "max_position_embeddings": 64, "hidden_act": "gelu",
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1,
 }  # fmt: skip
 
 
@@ -63,11 +63,10 @@ def near_identity(draw: models.Draw) -> models.Draw:
 
 
 def read() -> nn.Module:
-    """The text tower that pictures are told apart with: BERT's encoder."""
-    from transformers import BertConfig, BertModel
+    """The text tower that pictures are told apart with: CLIP's."""
+    from transformers import CLIPTextConfig, CLIPTextModel
 
-    sizes = {k: v for k, v in READ.items() if k != "model_type"}
-    return scaled(BertModel(BertConfig(**sizes), add_pooling_layer=False))
+    return scaled(CLIPTextModel(CLIPTextConfig(**{k: v for k, v in READ.items() if k != "model_type"})))
 
 
 def write_conventions(folder: Path) -> None:
