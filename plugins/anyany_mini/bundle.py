@@ -31,6 +31,8 @@ PLACES = {
     "stages/instruct/to_image": "to_image",
     "stages/instruct/to_audio": "to_audio",
     "stages/instruct/think": "instruct",
+    "tokenizer/codes/codes": "codes",
+    "vq-ar/head/draw": "vq-ar",
 }
 """Where a run leaves weights -> their name in the bundle; `instruct` is the adapter that lies on `think`."""
 
