@@ -35,6 +35,11 @@ class Lesson:
     blank: NDArray[np.bool_]
 
 
+def nearest_colour(rgb: Any) -> int:
+    """The colour of the palette that is nearest to these levels."""
+    return int(((np.array(world.RGB) - np.array(rgb)) ** 2).sum(1).argmin())
+
+
 def mix_colour(rng: np.random.Generator, scene: world.Scene, jitter: float) -> tuple[world.Scene, world.Scene, float]:
     """Shift one thing's colour towards another, mostly the one its shape is never seen in: the scene drawn, the scene
     whose caption names the other colour, and the share (0..0.5) of that caption's conditioning to mix in.
@@ -48,8 +53,7 @@ def mix_colour(rng: np.random.Generator, scene: world.Scene, jitter: float) -> t
     share = float(rng.uniform(0.0, 0.5))
     own, far = np.array(thing.rgb), np.array(world.RGB[other])
     rgb = own + share * (far - own) + jitter * rng.uniform(-5, 5, 3)
-    nearest = int(((np.array(world.RGB) - rgb) ** 2).sum(1).argmin())
-    if world.is_unseen(nearest, thing.shape):
+    if world.is_unseen(nearest_colour(rgb), thing.shape):
         return scene, scene, 0.0
     red, green, blue = (float(c) for c in rgb.clip(0, 255))
     drawn, told = list(scene.things), list(scene.things)

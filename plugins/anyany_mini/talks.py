@@ -18,12 +18,16 @@ import numpy as np
 from anyany.api.torch import Build, Component, Context, Rows
 from anyany.api.v1 import Media
 from anyany_mini import talk, world
+from anyany_mini.drawings import mix_colour, nearest_colour
 from anyany_mini.speech import Speech
 
 SAY = ("say {}", "say: {}", "please say {}", "Say {}.", "{}. say it", "{}\nsay it", "read aloud {}", "say it: {}")
 SAY_IT = ("say it", "please say it", "say what you see", "Say it.", "read it aloud", "say it aloud")
 SAY_AND_DRAW = ("say it and draw it", "draw it and say it")
 TELL = ("{}. describe it", "{}\ndescribe it", "describe: {}", "{} describe it")
+SHADED, WHERE = 0.3, 0.25
+"""Shares of scenes with a thing in a shade between two colours, and of questions that ask for a place: the slowest to
+be learned, since every word of an answer must be looked up anew."""
 DRAWN, HEARD = Media(kind="image"), Media(kind="audio")
 Record = dict[str, Any]
 
@@ -104,29 +108,27 @@ class Talks(Component):
         return {"prompt": [question], **reply(answer)}
 
     def _shown(self, rng: np.random.Generator, roll: float) -> Record:
-        """What a picture or a recording holds, in words; one in six is a sentence alone."""
-        if roll < 0.16:
+        """What a picture or a recording holds, in words; one in ten is a sentence alone."""
+        if roll < 0.10:
             return self._text(rng)
-        if roll < 0.28:
+        if roll < 0.20:
             text, sound = self._sentence(rng)
             return {"prompt": _mixed(rng, sound, _pick(rng, talk.DESCRIBE[:6])), **reply(text)}
         if roll < 0.40:
-            scene = world.sample_scene(rng, "seen")
-            return {
-                "prompt": _mixed(rng, world.render(scene), _pick(rng, talk.DESCRIBE)),
-                **reply(world.caption(scene)),
-            }
+            scene = _scene(rng)
+            prompt = _mixed(rng, world.render(scene), _pick(rng, talk.DESCRIBE))
+            return {"prompt": prompt, **reply(world.caption(scene))}
         return self._looked_up(rng, spoken=roll >= 0.90)
 
     def _looked_up(self, rng: np.random.Generator, spoken: bool) -> Record:
         """A question on a picture. Which of two things is meant is the hard part: most questions are about two."""
-        scene = world.sample_scene(rng, "seen")
+        scene = _scene(rng)
         while len(scene.things) < 2 and rng.random() < 0.8:
-            scene = world.sample_scene(rng, "seen")
+            scene = _scene(rng)
         return self._question(rng, scene, [world.render(scene)], spoken=spoken)
 
     def _picture(self, rng: np.random.Generator) -> Record:
-        scene = world.sample_scene(rng, "seen")
+        scene = _scene(rng)
         picture, text, roll = world.render(scene), world.caption(scene), rng.random()
         if roll < 0.13:
             return {"prompt": _mixed(rng, picture, _pick(rng, talk.DESCRIBE)), **reply(text)}
@@ -164,8 +166,9 @@ class Talks(Component):
     def _question(self, rng: np.random.Generator, scene: world.Scene, shown: list[Any], spoken: bool) -> Record:
         """A question with one answer on a scene, answered in words or, in one of five, aloud."""
         asked = world.questions(scene)
+        found = [pair for pair in asked if pair[0].startswith("where")] if rng.random() < WHERE else []
         first = int(len(asked) > 1 and rng.random() < 0.7)  # without the first: how many there are
-        question, answer = asked[int(rng.integers(first, len(asked)))]
+        question, answer = _pick(rng, found or asked[first:])
         aloud = " say the answer" if rng.random() < 0.12 else ""
         told = reply(HEARD, said=answer) if aloud else reply(answer)
         if spoken and question + aloud in self.spoken:
@@ -195,6 +198,16 @@ class Talks(Component):
         record = self._text(np.random.default_rng(self.config.seed))
         told = {k: [p for p in v if isinstance(p, str)] if isinstance(v, list) else v for k, v in record.items()}
         return {"record": ctx.rows([json.dumps(told)] * len(ctx.keys))}
+
+
+def _scene(rng: np.random.Generator) -> world.Scene:
+    """A scene of seen pairs, now and then with a thing on the way to the colour that its shape is never seen in."""
+    scene = world.sample_scene(rng, "seen")
+    if rng.random() >= SHADED:
+        return scene
+    shaded = mix_colour(rng, scene, 1.0)[0]
+    named = all(nearest_colour(thing.rgb) == thing.colour for thing in shaded.things)
+    return shaded if named else scene
 
 
 def _pick(rng: np.random.Generator, choices: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from anyany_mini import drawings, world
-from anyany_mini.plugin import DrawingsConfig
+from anyany_mini.drawing_cards import DrawingsConfig
 
 from anyany.api.torch import Assets, Build, Context, Rows
 from anyany.engine.noise import Noise
