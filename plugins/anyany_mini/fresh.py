@@ -87,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.manual_seed(options.seed)
     models.save("look", scaled(models.build_look(models.LOOK)), models.LOOK, options.out)
+    models.save("see", models.build_mlp(models.SEE), models.SEE, options.out)
+    models.save("to_image", models.build_mlp(models.TO_IMAGE), models.TO_IMAGE, options.out)
     models.save("think", scaled(models.build_think(models.THINK)), models.THINK, options.out)
     models.save("draw", near_identity(models.Draw(models.DRAW)), models.DRAW, options.out)
     models.save("read", read(), READ, options.out)

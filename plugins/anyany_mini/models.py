@@ -1,7 +1,7 @@
-"""The modules of the bundled pipeline, built from the config files beside their weights.
+"""What the miniature's encoder, adapters, language model and image head are: their configs, and modules of these.
 
 Only transformers and diffusers classes and plain torch layers; `weights/README.md` describes every file.
-Shapes: B batch, N patches, L text length, D width, C conditioning width, H W picture sides.
+Shapes: B batch, D width, C conditioning width, H W picture sides.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ LOOK: dict[str, Any] = {
     "patches": 9,
 }  # fmt: skip
 SEE: dict[str, Any] = {"class": "mlp", "in": 128, "hidden": 256, "out": 128, "act": "gelu"}
+TO_IMAGE: dict[str, Any] = {"class": "mlp", "in": 128, "hidden": 256, "out": 64, "act": "gelu"}
 THINK: dict[str, Any] = {
     "class": "transformers.LlamaForCausalLM",
     "config": {
@@ -41,7 +42,6 @@ THINK: dict[str, Any] = {
     "signals": {"image": ["[IMG0]", "[IMG1]", "[IMG2]", "[IMG3]", "[IMG4]", "[IMG5]", "[IMG6]", "[IMG7]"]},
     "image_token": "<image>",
 }  # fmt: skip
-TO_IMAGE: dict[str, Any] = {"class": "mlp", "in": 128, "hidden": 256, "out": 64, "act": "gelu"}
 DRAW: dict[str, Any] = {
     "class": "diffusers.PixArtTransformer2DModel",
     "config": {
@@ -117,59 +117,12 @@ class Draw(nn.Module):
         from transformers import BertConfig, BertModel
 
         text = config["text_encoder"]
-        self.config = dict(config)
         self.transformer = PixArtTransformer2DModel(**config["config"])
         self.text_encoder = BertModel(BertConfig(**text["config"]), add_pooling_layer=text["add_pooling_layer"])
         self.null_conditioning = nn.Parameter(torch.zeros(*config["conditioning"]))
 
-    def embed(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """Conditioning [B, 8, C] of captions whose ids begin with the 8 signal tokens."""
-        output = self.text_encoder(input_ids=ids_BL, attention_mask=mask_BL)
-        return cast(Tensor, output.last_hidden_state[:, : self.config["conditioning"][0]])
 
-    def clean(self, noisy_B3HW: Tensor, sigma_B: Tensor, conditioning_B8C: Tensor) -> Tensor:
-        """The clean picture [B, 3, H, W] in -1..1 that the network expects under noise of level sigma (0..1)."""
-        output = self.transformer(
-            noisy_B3HW, encoder_hidden_states=conditioning_B8C, timestep=sigma_B * 1000, return_dict=False
-        )
-        return cast(Tensor, output[0])
-
-    @torch.no_grad()
-    def sample(self, conditioning_B8C: Tensor, noise_B3HW: Tensor, steps: int = 0, guidance: float = 0.0) -> Tensor:
-        """Pictures [B, 3, H, W] in -1..1 by Euler steps from sigma 1 to 0 with classifier-free guidance."""
-        from diffusers import FlowMatchEulerDiscreteScheduler
-
-        steps, guidance = steps or self.config["steps"], guidance or self.config["guidance"]
-        options = {k: v for k, v in self.config["scheduler"].items() if k != "class"}
-        scheduler = FlowMatchEulerDiscreteScheduler(**options)
-        scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)])
-        picture, count = noise_B3HW, len(noise_B3HW)
-        null = self.null_conditioning.expand_as(conditioning_B8C)
-        both = torch.cat([conditioning_B8C, null]) if guidance != 1 else conditioning_B8C
-        for index, timestep in enumerate(scheduler.timesteps):
-            sigma = scheduler.sigmas[index]
-            found = self.clean(picture.repeat(len(both) // count, 1, 1, 1), sigma.expand(len(both)), both)
-            if guidance != 1:
-                found = found[count:] + guidance * (found[:count] - found[count:])
-            velocity = (picture - found) / sigma.clamp(min=self.config["sigma_min"])
-            picture = scheduler.step(velocity, timestep, picture, return_dict=False)[0]
-        return picture.clamp(-1, 1)
-
-
-def pixels(pictures: Any) -> Tensor:
-    """uint8 [B, H, W, 3] to float [B, 3, H, W] in -1..1."""
-    return torch.as_tensor(pictures).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
-
-
-def to_look(pixels_B3HW: Tensor, size: int = 96) -> Tensor:
-    """Resize to the encoder's square, bilinear, half-pixel centres."""
-    return nn.functional.interpolate(pixels_B3HW, (size, size), mode="bilinear", align_corners=False)
-
-
-BUILD = {"look": build_look, "see": build_mlp, "think": build_think, "to_image": build_mlp, "draw": Draw}
-
-
-def save(name: str, module: nn.Module, config: Mapping[str, Any], folder: Path = WEIGHTS) -> None:
+def save(name: str, module: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
     """Write `model.safetensors` (float16, tied tensors once) and `config.json` of a node."""
     from safetensors.torch import save_file
 
@@ -185,16 +138,3 @@ def save(name: str, module: nn.Module, config: Mapping[str, Any], folder: Path =
     partial.chmod(0o644)
     partial.replace(target / "model.safetensors")
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-
-def load(name: str, folder: Path = WEIGHTS) -> tuple[nn.Module, dict[str, Any]]:
-    """Build a node from its folder in float32, every tensor accounted for; returns it with its config."""
-    from safetensors.torch import load_file
-
-    config = json.loads((folder / name / "config.json").read_text())
-    module = BUILD[name](config)
-    missing, unexpected = module.load_state_dict(load_file(folder / name / "model.safetensors"), strict=False)
-    tied = {"lm_head.weight"} if config.get("config", {}).get("tie_word_embeddings") else set()
-    if set(missing) - tied or unexpected:
-        raise ValueError(f"{name}: missing {sorted(set(missing) - tied)}, unexpected {sorted(unexpected)}")
-    return module.float().eval(), config

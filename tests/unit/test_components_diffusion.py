@@ -1,4 +1,4 @@
-"""image_heads/diffusion against diffusers' own pipelines, against the training module of the bundled head, and alone
+"""image_heads/diffusion against diffusers' own pipelines, the bundled head against plain torch, and alone
 against in a batch, with schedulers that draw noise while they step, and options that differ from item to item.
 """
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from anyany_image_heads.diffusion import Diffusion
 from anyany_image_heads.plugin import DIFFUSION, DiffusionConfig
+from plugins_for_tests.mini_draw import Drawing
 
 from anyany.api.torch import Assets, Build, Context, Rows
 from anyany.engine.folding import DrawnNoise
@@ -144,34 +145,31 @@ def test_flow_matching_is_diffusers_scheduler_loop(tiny: Diffusion) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-# against the module that the bundled head was trained with -----------------------------------------------------------
+# the bundled head against plain torch ----------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def bundled() -> tuple[Diffusion, Any]:
-    from anyany_mini import models
     from safetensors.torch import load_file
 
     with torch.device("meta"):
         component = Diffusion(DiffusionConfig(steps=6), Build(node="draw", assets=Assets(MINI)))
     component.to_empty(device="cpu").init_buffers()
     component.load_state_dict({k: v.float() for k, v in load_file(MINI / "model.safetensors").items()}, strict=False)
-    return component.eval().requires_grad_(False), models.load("draw")[0]
+    return component.eval().requires_grad_(False), Drawing()
 
 
-def test_the_bundled_head_draws_as_its_training_module(bundled: tuple[Diffusion, Any]) -> None:
+def test_the_bundled_head_draws_as_plain_torch_does(bundled: tuple[Diffusion, Any]) -> None:
     component, module = bundled
     cond, noise = normal(2, 8, 64), context(["a", "b"]).normal((3, 64, 64))
     expected = (module.sample(cond, noise, steps=6) + 1) / 2
     torch.testing.assert_close(drawn(component, ["a", "b"], cond), expected, atol=1e-4, rtol=0)
 
 
-def test_the_bundled_text_encoder_embeds_as_its_training_module(bundled: tuple[Diffusion, Any]) -> None:
-    from anyany_mini.train.common import caption_batch
-
+def test_the_bundled_text_encoder_embeds_as_plain_torch_does(bundled: tuple[Diffusion, Any]) -> None:
     component, module = bundled
     captions = ["a big red circle on the left", "a small blue star at the top and a big green square at the bottom"]
     with torch.inference_mode():
         found = component.embed(context(["a", "b"]), Rows(captions))["features"]
-        expected = module.embed(*caption_batch(captions))
+        expected = module.embed(captions)
     torch.testing.assert_close(found.dense(), expected, atol=1e-5, rtol=1e-5)
 
 

@@ -1,1 +1,1 @@
-"""Scripts that train the bundled weights; `python -m anyany_mini.train all` retrains everything from nothing."""
+"""Retrains the bundled weights: `python -m anyany_mini.train all`."""
