@@ -10,10 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from anyany.spec.graph import Node
 from anyany.spec.stages import Part, Stage
 from anyany.train.errors import TrainError
 from anyany.train.loop import Summary, Trainer
 from anyany.train.report import write_report
+from anyany.weights.facts import resolve_facts
+from anyany.weights.locate import default_cache
+from anyany.weights.sources import parse_sources
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 
@@ -90,8 +94,14 @@ def _with_weights(part: Part, taken: Mapping[str, list[Path]]) -> Part:
         paths = taken.get(node.owner, [])
         if paths:
             base = () if _whole(paths[0]) else node.weights
-            nodes[name] = replace(node, weights=(*base, *(f"file:{p}" for p in paths)))
+            facts = node.facts if base else {**node.facts, **_facts(node, paths[0])}
+            nodes[name] = replace(node, weights=(*base, *(f"file:{p}" for p in paths)), facts=facts)
     return replace(part, graph=replace(part.graph, nodes=nodes))
+
+
+def _facts(node: Node, path: Path) -> Mapping[str, Any]:
+    """What the learned file tells of its sizes: a stage may have begun with others than the spec's own weights have."""
+    return resolve_facts(node.card.facts.sources, parse_sources(f"file:{path}"), None, default_cache())
 
 
 def _whole(path: Path) -> bool:
