@@ -130,7 +130,7 @@ class TalksConfig(Config):
 TALKS = card(
     "mini/talks",
     role="source",
-    about="Conversations of the miniature world: fields prompt, reply, drawn and said.",
+    about="Conversations of the miniature world: fields prompt, reply, words, drawn and said.",
     config=TalksConfig,
     calls={"read": Call(takes={}, gives={"record": Port("text", doc="a record as JSON, its words alone")})},
     weights=False,

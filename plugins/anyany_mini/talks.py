@@ -1,7 +1,7 @@
 """Conversations as a source of records: pictures, recordings, spoken requests; replies with drawings and speech.
 
-A record: prompt and reply (messages), drawn and said (what the reply's picture shows and its sound says, empty where
-there is none).
+A record: prompt and reply (messages), words (the reply's text), drawn and said (what its picture shows and its sound
+says); empty where there is none.
 
 A picture's scene never holds an unseen pair; sentences, written or spoken, may.
 """
@@ -34,7 +34,8 @@ Record = dict[str, Any]
 
 def reply(*parts: Any, drawn: str = "", said: str = "") -> Record:
     """What is answered, with what its picture shows and its sound says."""
-    return {"reply": list(parts), "drawn": drawn, "said": said}
+    words = " ".join(p for p in parts if isinstance(p, str))
+    return {"reply": list(parts), "words": words, "drawn": drawn, "said": said}
 
 
 class Talks(Component):
