@@ -38,11 +38,13 @@ class TextEncoder(Component):
         self.model = load_transformers(type(self.model), self.settings, stores, build, ignores=OTHERS)
 
     def words(self, text: str) -> list[int]:
-        """Ids with the tokenizer's marks. Raises ValueError beyond the positions."""
+        """Ids with the tokenizer's marks. Raises ValueError for none of them, and beyond the positions."""
         if self.tokenizer is None:
             ids = WordPieces(None, self.settings.vocab_size, 10**9).ids(text)
         else:
             ids = list(self.tokenizer(text).input_ids)
+        if not ids:
+            raise ValueError(f"the text is empty, and the tokenizer of {self.build.node} marks no end; give it a word")
         if len(ids) > self.longest:
             raise ValueError(f"the text is {len(ids)} tokens long; {self.build.node} reads at most {self.longest}")
         return ids

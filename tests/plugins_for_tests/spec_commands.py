@@ -19,7 +19,10 @@ from anyany.pipeline import Pipeline, load
 from anyany.spec.check import Checked, check_file
 
 ROOT = Path(__file__).parents[2]
-SPECS = {path.stem: path for path in sorted((ROOT / "pipelines").glob("*.yaml"))}
+SPECS = {
+    str(path.relative_to(ROOT / "pipelines").with_suffix("")): path
+    for path in sorted((ROOT / "pipelines").glob("**/*.yaml"))
+}
 FILE = re.compile(r"examples/[\w.-]+\.(png|jpg|wav|flac|mp3|mp4|gif)")
 KINDS = {
     "png": "image",

@@ -88,3 +88,9 @@ def test_a_checkpoint_without_a_tokenizer_is_an_error(tmp_path: Path) -> None:
     AutoModel.from_config(config).save_pretrained(tmp_path)
     with pytest.raises(Exception, match="no tokenizer beside the weights"):
         bench(default_registry().card("language/text-encoder"), "tiny").build(f"file:{tmp_path}")
+
+
+def test_an_empty_text_is_told_where_no_token_marks_its_end(tmp_path: Path) -> None:
+    made = bench(default_registry().card("language/text-encoder"), "tiny").build(bert(tmp_path)[1])
+    with pytest.raises(ValueError, match="the text is empty"):
+        call(made, "encode", {"text": Rows([""])}, [0])
