@@ -85,6 +85,20 @@ def test_the_head_loses_the_weighted_error_of_the_clean_picture() -> None:
     assert by_hand.median() < 0.3  # of random weights: 0.6 to 1.1
 
 
+def test_the_caption_encoder_loses_what_its_probes_cannot_read() -> None:
+    found, draw = Begun("words", ["draw"]), Drawing()
+    probes = found.model.nodes["probe"].probes
+    with torch.no_grad():
+        slots = draw.embed([r["caption"] for r in found.records])
+        slots = slots + 0.3 * found.context("probe", "loss").normal((8, 64))
+        wanted = stacked(found.records, "slots").long()
+        words = torch.stack([probes[slot % 4](slots[:, slot]) for slot in range(8)], 1)
+        asked = torch.stack([wanted[:, slot, slot % 4] for slot in range(8)], 1)
+        by_hand = F.cross_entropy(words.transpose(1, 2), asked, reduction="none").mean(1)
+        places = F.cross_entropy(probes[4](slots).transpose(1, 2), wanted[..., 4], reduction="none").mean(1)
+    assert list(found.losses["probe.loss"].values()) == pytest.approx((by_hand + places).tolist(), abs=1e-5)
+
+
 def bundled(name: str) -> dict[str, torch.Tensor]:
     return {k: v.float() for k, v in load_file(models.WEIGHTS / name / "model.safetensors").items()}
 
