@@ -123,6 +123,7 @@ class TalksConfig(Config):
     n: int = option(100_000, low=1, doc="how many conversations, the same ones every epoch")
     seed: int = option(0, low=0, high=999_999, doc="another seed, other conversations")
     about: str = option("all", choices=("all", "text", "shown"), doc="text: no medium; shown: mostly one, in words")
+    strange: float = option(0.5, low=0, high=1, doc="share of described pictures with a colour or shape without a name")
     speech: str = option("", doc="a folder made by python -m anyany_mini.corpus, relative to the spec's")
     skip: int = option(0, low=0, doc="sentences of it that are left out at its beginning")
 
@@ -130,7 +131,7 @@ class TalksConfig(Config):
 TALKS = card(
     "mini/talks",
     role="source",
-    about="Conversations of the miniature world: fields prompt, reply, words, drawn and said.",
+    about="Conversations of the miniature world: fields prompt, reply, read, words, drawn and said.",
     config=TalksConfig,
     calls={"read": Call(takes={}, gives={"record": Port("text", doc="a record as JSON, its words alone")})},
     weights=False,

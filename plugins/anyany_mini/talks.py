@@ -1,9 +1,11 @@
 """Conversations as a source of records: pictures, recordings, spoken requests; replies with drawings and speech.
 
-A record: prompt and reply (messages), words (the reply's text), drawn and said (what its picture shows and its sound
-says); empty where there is none.
+A record: prompt and reply (messages), read (the reply with wrong words in it, where it describes a picture), words (the
+reply's text), drawn and said (what its picture shows and its sound says); empty where there is none.
 
-A picture's scene never holds an unseen pair; sentences, written or spoken, may.
+A picture's scene never holds an unseen pair; sentences, written or spoken, may, and the written ones often do: else
+"what color is the circle" alone would say that it is not red. Some pictures show a colour or a shape outside the
+palette; what cannot be named of them is not learned.
 """
 
 from __future__ import annotations
@@ -19,15 +21,16 @@ from anyany.api.torch import Build, Component, Context, Rows
 from anyany.api.v1 import Media
 from anyany_mini import talk, world
 from anyany_mini.drawings import mix_colour, nearest_colour
+from anyany_mini.lessons import misread
 from anyany_mini.speech import Speech
 
 SAY = ("say {}", "say: {}", "please say {}", "Say {}.", "{}. say it", "{}\nsay it", "read aloud {}", "say it: {}")
 SAY_IT = ("say it", "please say it", "say what you see", "Say it.", "read it aloud", "say it aloud")
 SAY_AND_DRAW = ("say it and draw it", "draw it and say it")
 TELL = ("{}. describe it", "{}\ndescribe it", "describe: {}", "{} describe it")
-SHADED, WHERE = 0.3, 0.25
-"""Shares of scenes with a thing in a shade between two colours, and of questions that ask for a place: the slowest to
-be learned, since every word of an answer must be looked up anew."""
+SHADED, MISREAD, UNSEEN, WHERE = 0.3, 0.4, 0.4, 0.25
+"""Shares of scenes with a thing in a shade between two colours, of attributes misread in descriptions, of sentences
+with an unseen pair, of questions that ask for a place (the slowest to be learned: every word is looked up anew)."""
 DRAWN, HEARD = Media(kind="image"), Media(kind="audio")
 Record = dict[str, Any]
 
@@ -35,7 +38,7 @@ Record = dict[str, Any]
 def reply(*parts: Any, drawn: str = "", said: str = "") -> Record:
     """What is answered, with what its picture shows and its sound says."""
     words = " ".join(p for p in parts if isinstance(p, str))
-    return {"reply": list(parts), "words": words, "drawn": drawn, "said": said}
+    return {"reply": list(parts), "read": list(parts), "words": words, "drawn": drawn, "said": said}
 
 
 class Talks(Component):
@@ -80,28 +83,30 @@ class Talks(Component):
         """The conversation of (seed, index)."""
         rng = np.random.default_rng([self.config.seed, index % world.EVAL_SEED, 3])
         roll = rng.random()
-        if self.config.about == "text" or (self.config.about == "all" and roll < 0.12):
+        if self.config.about == "text":
             return self._text(rng)
         if self.config.about == "shown":
             return self._shown(rng, roll)
-        if roll < 0.76:
+        if roll < 0.20:
+            return self._text(rng)
+        if roll < 0.78:
             return self._picture(rng)
-        return self._recording(rng) if roll < 0.88 else self._request(rng)
+        return self._recording(rng) if roll < 0.89 else self._request(rng)
 
     # what is asked -----------------------------------------------------------------------------------------------
     def _text(self, rng: np.random.Generator) -> Record:
         """A sentence alone, or a picture's worth of words."""
-        scene = world.sample_scene(rng, "any")
+        scene = world.sample_scene(rng, "unseen" if rng.random() < UNSEEN else "any")
         text, roll = world.caption(scene), rng.random()
-        if roll < 0.22:
+        if roll < 0.18:
             return {"prompt": [_pick(rng, talk.DRAW).format(text)], **reply(DRAWN, drawn=text)}
-        if roll < 0.44:
+        if roll < 0.36:
             return {"prompt": [_pick(rng, SAY).format(text)], **reply(HEARD, said=text)}
-        if roll < 0.54:
+        if roll < 0.44:
             return {"prompt": [_pick(rng, talk.BOTH).format(text)], **reply(DRAWN, text, drawn=text)}
-        if roll < 0.60:
+        if roll < 0.48:
             return {"prompt": [f"{text}. {_pick(rng, SAY_AND_DRAW)}"], **self._said_and_drawn(text)}
-        if roll < 0.70:
+        if roll < 0.56:
             return {"prompt": [_pick(rng, TELL).format(text)], **reply(text)}
         if roll < 0.95:
             return self._question(rng, scene, [text + _pick(rng, (". ", "\n", ": "))], spoken=False)
@@ -116,10 +121,16 @@ class Talks(Component):
             text, sound = self._sentence(rng)
             return {"prompt": _mixed(rng, sound, _pick(rng, talk.DESCRIBE[:6])), **reply(text)}
         if roll < 0.40:
-            scene = _scene(rng)
-            prompt = _mixed(rng, world.render(scene), _pick(rng, talk.DESCRIBE))
-            return {"prompt": prompt, **reply(world.caption(scene))}
+            return self._described(rng, _scene(rng))
         return self._looked_up(rng, spoken=roll >= 0.90)
+
+    def _described(self, rng: np.random.Generator, scene: world.Scene) -> Record:
+        """A picture and its caption; what is strange in it has no word to be learned."""
+        shown = world.strange_scene(rng, scene) if rng.random() < self.config.strange else scene
+        pieces = talk.caption_pieces(shown, rng)
+        told = "".join(piece.text if piece.learn else talk.PAD for piece in pieces)
+        prompt = _mixed(rng, world.render(shown), _pick(rng, talk.DESCRIBE))
+        return {"prompt": prompt, **reply(told), "read": [misread("".join(p.text for p in pieces), rng, MISREAD)]}
 
     def _looked_up(self, rng: np.random.Generator, spoken: bool) -> Record:
         """A question on a picture. Which of two things is meant is the hard part: most questions are about two."""
@@ -131,9 +142,9 @@ class Talks(Component):
     def _picture(self, rng: np.random.Generator) -> Record:
         scene = _scene(rng)
         picture, text, roll = world.render(scene), world.caption(scene), rng.random()
-        if roll < 0.13:
-            return {"prompt": _mixed(rng, picture, _pick(rng, talk.DESCRIBE)), **reply(text)}
-        if roll < 0.17:
+        if roll < 0.15:
+            return self._described(rng, scene)
+        if roll < 0.18:
             return {"prompt": _mixed(rng, picture, _pick(rng, talk.DRAW_IT)), **reply(DRAWN, drawn=text)}
         if roll < 0.25:
             return {"prompt": _mixed(rng, picture, _pick(rng, SAY_IT)), **reply(HEARD, said=text)}
