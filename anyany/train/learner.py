@@ -24,7 +24,8 @@ class Learner:
 
     def __init__(self, stage: Stage, accelerator: Any, recorder: Recorder) -> None:
         self.stage, self.accelerator = stage, accelerator
-        self.model = StageModel(stage, accelerator.device, recorder)
+        device = accelerator.device  # "cpu:0" in one of several processes, which files of weights do not know
+        self.model = StageModel(stage, torch.device("cpu") if device.type == "cpu" else device, recorder)
         self.prepared = sharing.share(self.model, accelerator)
         self.optim = optimiser(self.learned(), stage.settings["optim"])
         decay = stage.settings["ema"]

@@ -31,6 +31,9 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 """Specs, and the frozen nodes that each takes from steps before it."""
 STEPS = ("fresh", "words", "draw", "language", "look", "see", "corpus", "hear", "speak", "stages", "tokenizer",
          "vq-ar", "bundle")  # fmt: skip
+LAUNCH = ("--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+          "--num_cpu_threads_per_process", "1", "--main_process_port", "0")  # fmt: skip
+"""Copies on one machine, one thread each; accelerate's word for several processes is --multi_gpu, on the CPU too."""
 SENTENCES, QUICK_SENTENCES = ("20000", "4000"), ("600", "200")
 
 
@@ -76,8 +79,9 @@ def shortened(spec: Path) -> list[str]:
 def started(command: Sequence[str], folder: Path, processes: int) -> int:
     """Run a module in the folder; its exit code."""
     many = processes > 1 and command[0] == "anyany"
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--module"] if many else []
-    return subprocess.run([sys.executable, "-m", *launch, *command], cwd=folder).returncode
+    launch = ["accelerate.commands.launch", *LAUNCH, "--num_processes", str(processes), "-m"] if many else []
+    here = ["--cpu"] if many else []
+    return subprocess.run([sys.executable, "-m", *launch, *command, *here], cwd=folder).returncode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
