@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from anyany_mini import marker, world
 
 import anyany
@@ -69,3 +70,10 @@ def test_the_whole_miniature_draws_with_it_what_it_is_told_aloud() -> None:
     assert kinds == ["image", "text"]
     found = marks(reply.parts[0].value, "a small yellow ring at the top and a big blue cross on the left")
     assert found["count"] == found["place"] == 1
+
+
+def test_the_two_miniatures_differ_in_nothing_but_their_head() -> None:
+    first, second = (yaml.safe_load((ROOT / "pipelines" / n).read_text("utf-8"))["nodes"]
+                     for n in ("mini.yaml", "mini-vq-ar.yaml"))  # fmt: skip
+    assert set(second) - set(first) == {"codes", "picture"}
+    assert {n for n in first if first[n] != second[n]} == {"draw"} and first["draw"]["in"] == second["draw"]["in"]
