@@ -5,6 +5,7 @@ They may stand under `train` for all stages, or in a stage. Source: DESIGN secti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,12 +15,17 @@ from anyany.spec.yaml_tree import Marked, to_plain
 Rule = tuple[Any, str, Callable[[Any], bool]]
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value as written is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _whole(low: int) -> Callable[[Any], bool]:
     return lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
 
 
 def _number(low: float, high: float = float("inf")) -> Callable[[Any], bool]:
-    return lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high
+    return lambda v: is_number(v) and low <= v <= high
 
 
 def _one_of(*names: str) -> Callable[[Any], bool]:
@@ -27,7 +33,7 @@ def _one_of(*names: str) -> Callable[[Any], bool]:
 
 
 def _pair(v: Any) -> bool:
-    return isinstance(v, (list, tuple)) and len(v) == 2 and all(_number(0, 1)(b) for b in v)
+    return isinstance(v, (list, tuple)) and len(v) == 2 and all(_number(0, 1)(b) and b < 1 for b in v)
 
 
 PLAIN: Mapping[str, Rule] = {
@@ -46,7 +52,7 @@ PLAIN: Mapping[str, Rule] = {
 OPTIM: Mapping[str, Rule] = {
     "name": ("adamw", "`adamw`, `adam` or `sgd`", _one_of("adamw", "adam", "sgd")),
     "lr": (1e-4, "a learning rate above 0", lambda v: _number(0)(v) and v > 0),
-    "betas": ([0.9, 0.999], "two numbers of 0 to 1", _pair),
+    "betas": ([0.9, 0.999], "two numbers of 0 or more, below 1", _pair),
     "eps": (1e-8, "a number above 0", lambda v: _number(0)(v) and v > 0),
     "weight_decay": (0.01, "a number of 0 or more; of matrices only", _number(0)),
     "momentum": (0.9, "a number of 0 to 1, for sgd", _number(0, 1)),

@@ -13,7 +13,7 @@ from typing import Any
 from anyany.errors import suggest
 from anyany.errors.problems import Mark
 from anyany.spec.raw import RawNode
-from anyany.spec.stage_settings import SETTINGS, merged, read_settings
+from anyany.spec.stage_settings import SETTINGS, is_number, merged, read_settings
 from anyany.spec.yaml_tree import Marked, to_plain
 
 DATA = "data"
@@ -157,6 +157,9 @@ class TrainReader:
             minimise=minimise, validate=self._validate(value, path),
             settings=merged(common, read_settings(value, path, self.tell)), mark=name.mark, path=path,
         )  # fmt: skip
+        if stage.settings["batch"] % stage.settings["accumulate"]:
+            told = f"a batch of {stage.settings['batch']} cannot be shared out in {stage.settings['accumulate']} parts"
+            self.tell("E707", told, mark=stage.mark, path=path, help="make `batch` a multiple of `accumulate`")
         lacks = [
             *(["`data`, here or under `train`"] if stage.data is None else []),
             *(["`learn` or `lora`"] if not stage.learn and not lora else []),
@@ -204,7 +207,11 @@ class TrainReader:
         nodes: dict[str, Mark] = {}
         parts: dict[str, tuple[str, ...]] = {}
         for item in items:
-            node, _, part = str(item.value).partition(".")
+            node, dot, part = str(item.value).partition(".")
+            if not node or (dot and not part.strip(".")):
+                self.tell("E704", f"`{item.value}` is neither a node nor a part of one", mark=item.mark,
+                          path=f"{path}.learn", help="write `node` or `node.part`")  # fmt: skip
+                continue
             nodes.setdefault(node, item.mark)
             parts[node] = (*parts.get(node, ()), part)
         return nodes, {node: found for node, found in parts.items() if all(found)}
@@ -229,9 +236,17 @@ class TrainReader:
             self._keys(given, ("rank", "alpha", "dropout", "targets"), "`lora`", where)
             plain: Any = to_plain(given)
             rank, targets = plain.get("rank", 16), plain.get("targets", [])
-            if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-                self.tell("E707", "`rank` is a whole number of 1 or more", mark=given.mark, path=f"{where}.rank",
-                          help="write `rank: 16`")  # fmt: skip
+            dropout = plain.get("dropout", 0.0)
+            wrong = {
+                "rank": None if is_number(rank) and isinstance(rank, int) and rank > 0 else "a whole number above 0",
+                "alpha": None if is_number(alpha := plain.get("alpha", 16)) and alpha > 0 else "a number above 0",
+                "dropout": None if is_number(dropout) and 0 <= dropout < 1 else "a number of 0 or more, below 1",
+            }
+            for key, told in wrong.items():
+                if told:
+                    self.tell("E707", f"`{key}` is {told}", mark=(given.get(key) or given).mark, path=f"{where}.{key}",
+                              help="write for instance `{rank: 16, alpha: 32, dropout: 0.1}`")  # fmt: skip
+            if any(wrong.values()):
                 continue
             if not isinstance(targets, list) or not all(isinstance(t, str) for t in targets):
                 self.tell("E707", "`targets` is a list of module names", mark=given.mark, path=f"{where}.targets",
@@ -281,7 +296,7 @@ class TrainReader:
         for text, given, mark in pairs:
             port = _PORT.fullmatch(text)
             weight = given.value if isinstance(tree.value, dict) else 1.0
-            if port is None or isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            if port is None or not is_number(weight):
                 self.tell("E702", f"`{text}` is no output with a weight", mark=mark, path=where,
                           help="write `node.loss: 1.0`")  # fmt: skip
                 continue
@@ -300,7 +315,8 @@ class TrainReader:
         numbers = {}
         for key in ("every", "items"):
             given = tree.get(key)
-            if given is not None and isinstance(given.value, int) and given.value > 0:
+            whole = given is not None and is_number(given.value) and isinstance(given.value, int)
+            if given is not None and whole and given.value > 0:
                 numbers[key] = int(given.value)
             elif given is not None:
                 self.tell("E707", f"`{key}` is a whole number of 1 or more", mark=given.mark, path=f"{where}.{key}",
@@ -316,7 +332,7 @@ class TrainReader:
     def _bounds(self, tree: Marked, key: str, path: str, measured: list[str]) -> dict[str, float]:
         found: dict[str, float] = {}
         for name, bound in self._table(tree, key, path, "metric: 0.9"):
-            if isinstance(bound.value, bool) or not isinstance(bound.value, int | float):
+            if not is_number(bound.value):
                 self._shape(bound, "a number", f"{path}.{key}.{name}", f"write `{name}: 0.9`")
             elif name not in measured:
                 self.tell("E709", f"`{name}` is not measured", mark=bound.mark, path=f"{path}.{key}.{name}",
