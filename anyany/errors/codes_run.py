@@ -147,6 +147,12 @@ TRAIN = {
         "Its last validation is outside `at_least` or `at_most`. Its weights are written; no later stage was begun.",
         "Train it longer into another `--out`, or go on all the same by `--stage NEXT`.",
     ),
+    "E716": Entry(
+        "A checkpoint is damaged",
+        "No checkpoint of the stage can be read: a file is missing or was cut short. Where an older one is whole, "
+        "a run goes on from that one instead.",
+        "Put the folder back from a copy, or remove it and train the stage anew.",
+    ),
 }
 
 ENVIRONMENT = {

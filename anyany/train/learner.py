@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +87,17 @@ class Learner:
         if self.accelerator.is_main_process:
             checkpoint.save(out, moment, files)
 
-    def restore(self, folder: Path, made_of: Any) -> int:
-        """Fill everything from a checkpoint; returns the steps done. Raises TrainError E710."""
+    def restore(self, out: Path, made_of: Any, tell: Callable[[str], None]) -> int:
+        """Fill everything from the newest checkpoint that can be read; returns the steps done, 0 where there is none.
+        Raises TrainError E710, E716.
+        """
         learned = self.learned()
-        step, files = checkpoint.read(folder, made_of, set(learned))
+        found = checkpoint.newest(out, tell)
+        if found is None:
+            return 0
+        folder, moment, files = found
+        checkpoint.compare(folder, made_of, moment.made_of)
+        checkpoint.fits(folder, files["model"], learned)
         with torch.no_grad():
             for name, parameter in learned.items():
                 parameter.copy_(sharing.like(files["model"][name], parameter))
@@ -101,7 +108,7 @@ class Learner:
             self.optim.state[parameter][what] = value if what == "step" else sharing.like(value, parameter)
         if self.average is not None:
             self.average.values = {n: sharing.like(files["average"][n], p) for n, p in learned.items()}
-        return step
+        return moment.step
 
     def write(self, out: Path) -> list[Path]:
         """The weights of each learned node, written by the main process; returns what was written."""

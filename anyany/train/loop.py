@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import threading
@@ -32,6 +33,7 @@ from anyany.train.prefix import Prefix
 from anyany.train.records import Records
 from anyany.train.sharing import sharded, unsynced
 from anyany.train.validate import Validator
+from anyany.weights.save import flush
 
 GRADIENT_BY = 10
 """Steps within which some gradient must have reached every learned node."""
@@ -73,6 +75,15 @@ def stopping() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def share(stage: Stage, world: int) -> int:
+    """Items of one part of a step on one of `world` processes. Raises TrainError E707."""
+    batch, parts = stage.settings["batch"], stage.settings["accumulate"]
+    if batch % (world * parts):
+        told = f"stage {stage.name}: a batch of {batch} cannot be shared by {world} processes in {parts} parts"
+        raise TrainError("E707", told, f"make `batch` a multiple of {world * parts}")
+    return int(batch) // (world * parts)
+
+
 class Trainer:
     """One stage, from its start or its last checkpoint to its end.
 
@@ -84,27 +95,22 @@ class Trainer:
                  watch: Watch | None = None) -> None:  # fmt: skip
         self.stage, self.settings = stage, stage.settings
         self.out = out / stage.name
+        self._lock = -1
         self.accelerator, self.resume = accelerator, resume
         self.watch: Watch = watch or (lambda event, values: None)
         self.main = accelerator.is_main_process
-        self.share = self._share()
+        self.share = share(stage, accelerator.num_processes)
         self.recorder = Recorder()
         self._pending: dict[str, list[tuple[float, int]]] = {}
-
-    def _share(self) -> int:
-        """Items of one part of a step on this process."""
-        world, parts = self.accelerator.num_processes, self.settings["accumulate"]
-        if self.settings["batch"] % (world * parts):
-            told = f"a batch of {self.settings['batch']} cannot be shared by {world} processes in {parts} parts"
-            raise TrainError("E707", told, f"make `batch` a multiple of {world * parts}")
-        return int(self.settings["batch"]) // (world * parts)
 
     # a run -------------------------------------------------------------------------------------------------------
     def run(self) -> Summary:
         """Train. A stage that is done already is not done again with `resume`."""
         began = perf_counter()
-        if (self.out / "done.json").exists() and self.resume:
-            done = json.loads((self.out / "done.json").read_text("utf-8"))
+        self.made_of = self._made_of()
+        done = self._done() if self.resume else None
+        if done is not None:
+            checkpoint.compare(self.out, self.made_of, done.get("made_of", self.made_of))
             self._reached(done.get("short", []))
             return Summary(stage=self.stage.name, steps=done["steps"], seconds=0.0, losses=done["losses"], skipped=True)
         if self.main and not self.resume and self.out.is_dir() and any(self.out.iterdir()):
@@ -114,11 +120,10 @@ class Trainer:
         if self.main:
             self.records.check()
         self.learner = Learner(self.stage, self.accelerator, self.recorder)
-        self.made_of = self._made_of()
+        if self.main:
+            self._lock = checkpoint.locked(self.out)
         first = self._restore()
         self.prefix = Prefix(self.learner.model, cached=self.settings["cache"] and self.records.length is not None)
-        if self.main:
-            self.out.mkdir(parents=True, exist_ok=True)
         self.file = MetricsFile(self.out, first) if self.main else None
         validator = None
         if self.stage.validation is not None:
@@ -128,6 +133,20 @@ class Trainer:
         summary = self._finish(losses, perf_counter() - began)
         self._reached(self.short)
         return summary
+
+    def close(self) -> None:
+        """Leave the folder to others."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _done(self) -> dict[str, Any] | None:
+        """What a finished run of the stage left, or None; a file that was cut short counts for nothing."""
+        with contextlib.suppress(OSError, ValueError):
+            done = json.loads((self.out / "done.json").read_text("utf-8"))
+            if isinstance(done, dict) and {"steps", "losses"} <= {*done}:
+                return done
+        return None
 
     def _reached(self, short: Sequence[str]) -> None:
         """Stop where the stage ended short of its bounds: what comes next would be built on it."""
@@ -140,14 +159,18 @@ class Trainer:
         kept = {k: v for k, v in self.settings.items() if k not in ("save_every", "log_every", "cache")}
         made = {"learn": list(self.stage.learn), "lora": dict(self.stage.lora), "settings": kept}
         made |= {"parts": self.stage.parts} if self.stage.parts else {}
+        part = self.stage.part
+        made |= {"data": [part.data.card.name, str(part.data.config), part.feeds, part.targets]}
+        made |= {"graph": {n: [g.card.name, g.call_name, str(g.config)] for n, g in part.graph.nodes.items()
+                           if n != "data"}}  # fmt: skip
         return dict(json.loads(json.dumps(made)))
 
     def _restore(self) -> int:
-        found = checkpoint.folders(self.out) if self.resume else []
-        if not found:
+        if not self.resume:
             return 0
-        step = self.learner.restore(found[0], self.made_of)
-        self.watch("note", {"text": f"{self.stage.name}: going on after step {step}"})
+        step = self.learner.restore(self.out, self.made_of, lambda text: self.watch("note", {"text": text}))
+        text = f"going on after step {step}" if step else f"no checkpoint in {self.out}; begins at step 1"
+        self.watch("note", {"text": f"{self.stage.name}: {text}"})
         return step
 
     def _steps(self, first: int, validator: Validator | None) -> Mapping[str, float]:
@@ -246,6 +269,8 @@ class Trainer:
             self.accelerator.wait_for_everyone()
         if self.file is not None and found:
             self.file.write(step + 1, found)
+        if self.main and validator.failure:
+            self.watch("note", {"text": f"{self.stage.name}: validation after step {step + 1}: {validator.failure}"})
         if self.main and step + 1 == self.settings["steps"]:
             self.short = validator.short(found)
         self.watch("validated", {"stage": self.stage.name, "step": step + 1, **found})
@@ -261,9 +286,10 @@ class Trainer:
         if self.main:
             told = self._told(seconds)
             done = {"steps": self.settings["steps"], "losses": dict(losses), "seconds": seconds, **told,
-                    **({"short": self.short} if self.short else {})}  # fmt: skip
+                    "made_of": self.made_of, **({"short": self.short} if self.short else {})}  # fmt: skip
             partial = self.out / "done.json.partial"
             partial.write_text(json.dumps(done, indent=1), "utf-8")
+            flush(partial)
             partial.replace(self.out / "done.json")
             for old in checkpoint.folders(self.out):
                 shutil.rmtree(old, ignore_errors=True)

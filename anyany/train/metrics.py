@@ -15,7 +15,9 @@ class MetricsFile:
     def __init__(self, folder: Path, first: int) -> None:
         self.path = folder / "metrics.jsonl"
         kept = [line for line in read(self.path) if line["step"] <= first]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+        partial = folder / "metrics.partial"
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+        partial.replace(self.path)
         self._board: Any = None
         with contextlib.suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
@@ -33,11 +35,13 @@ class MetricsFile:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a last line that was cut short is left out."""
+    """The lines of a metrics file; one that was cut short is left out."""
     return list(_lines(path)) if path.exists() else []
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8", "replace").splitlines():
         with contextlib.suppress(json.JSONDecodeError):
-            yield json.loads(line)
+            found = json.loads(line)
+            if isinstance(found, dict) and isinstance(found.get("step"), int):
+                yield found

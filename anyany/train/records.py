@@ -29,12 +29,20 @@ class Records:
     def __init__(self, part: Part, name: str, seed: int) -> None:
         self.part, self.name, self.seed = part, name, seed
         self.source = open_source(part.data, part.graph)
-        self.length: int | None = len(self.source) if hasattr(self.source, "__len__") else None
+        self.length = self._length()
         if self.length == 0:
             raise TrainError("E708", f"{part.data.card.name} gives no records", "check its path")
         self.folder = str(getattr(self.source, "folder", None) or part.graph.folder)
         self._defaults = default_values(part.graph)
         self._order: tuple[int, np.ndarray] | None = None
+
+    def _length(self) -> int | None:
+        if not hasattr(self.source, "__len__"):
+            return None
+        try:
+            return len(self.source)
+        except Exception as error:  # a source of anyone's
+            raise TrainError("E708", f"{self.part.data.card.name}: {error}", "check the options of `data`") from error
 
     def index(self, position: int) -> int:
         """The record at a position of the endless stream: every epoch is a permutation of its own."""
@@ -55,11 +63,12 @@ class Records:
         """One record as an item."""
         try:
             record = self.source.record(index)
-        except (ValueError, KeyError, OSError) as error:
+        except Exception as error:  # a source of anyone's: fewer records than it tells, a file cut short, ...
             told = f"record {index} of {self.part.data.card.name}: {type(error).__name__}: {error}"
             raise TrainError("E708", told, "mend the data, or the options of `data`") from error
         if not isinstance(record, Mapping):
-            raise TrainError("E708", f"record {index} is a {type(record).__name__}, not a mapping of fields")
+            raise TrainError("E708", f"record {index} is a {type(record).__name__}, not a mapping of fields",
+                             "mend the source")  # fmt: skip
         raw = {name: record[f] for name, f in self.part.feeds.items() if record.get(f) is not None}
         return make_item(self.part.graph, raw, id, base_dir=self.folder, defaults=self._defaults, line=index)
 
@@ -82,6 +91,6 @@ def open_source(data: DataSource, graph: Graph) -> Any:
     build = Build(node="data", sizes={}, facts={}, assets=Assets(Path(graph.folder)))
     try:
         return kind(data.config, build)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # a source of anyone's
         help = getattr(error, "help", "") or "check the options of `data`"
         raise TrainError("E708", f"{data.card.name}: {error}", help, "train.data") from None

@@ -13,7 +13,7 @@ from typing import Any
 from anyany.spec.graph import Node
 from anyany.spec.stages import Part, Stage
 from anyany.train.errors import TrainError
-from anyany.train.loop import Summary, Trainer
+from anyany.train.loop import Summary, Trainer, share
 from anyany.train.report import write_report
 from anyany.weights.facts import resolve_facts
 from anyany.weights.locate import default_cache
@@ -29,17 +29,26 @@ def train_stages(stages: Sequence[Stage], out: Path, *, spec: str = "", resume: 
     A stage begins from what earlier ones left in `out`, also when they are not trained now. Raises TrainError,
     WeightsError.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
+    from accelerate.state import AcceleratorState
     from accelerate.utils import DataLoaderConfiguration
 
     summaries = []
     tell: Watch = watch or (lambda event, values: None)
     learned: dict[str, list[Path]] = {}
+    wanted = [s for s in stages if not only or s.name in only]
+    state = PartialState(cpu=cpu)
+    for stage in wanted:  # before the first of them takes its hour
+        share(stage, state.num_processes)
     for stage in stages:
-        if only and stage.name not in only:
+        if stage not in wanted:
             _note_learned(stage, out, learned)
+            before = bool(wanted) and stages.index(stage) < stages.index(wanted[0])
+            if before and state.is_main_process and not (out / stage.name / "done.json").exists():
+                tell("note", {"text": f"{stage.name}: not trained in {out}; {wanted[0].name} begins without it"})
             continue
         precision = "bf16" if stage.settings["precision"] == "bfloat16" else "no"
+        AcceleratorState._reset_state()  # else the first stage's precision is that of all
         accelerator = Accelerator(cpu=cpu, mixed_precision=precision, dataloader_config=DataLoaderConfiguration())
         quiet = tell if accelerator.is_main_process else (lambda event, values: None)
         stage = _going_on(stage, learned, quiet)
@@ -50,6 +59,8 @@ def train_stages(stages: Sequence[Stage], out: Path, *, spec: str = "", resume: 
             if accelerator.is_main_process and out.is_dir():
                 write_report(out, spec)
             raise
+        finally:
+            trainer.close()
         summaries.append(summary)
         files = [str(f) for f in summary.files]
         if summary.skipped:

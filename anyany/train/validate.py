@@ -25,7 +25,9 @@ class _Runner(Runner):
 
 
 class Validator:
-    """Runs the validation graph with the stage's live components. `every`: steps between runs."""
+    """Runs the validation graph with the stage's live components. `every`: steps between runs; `failure`: of the
+    items of the last run, in words.
+    """
 
     def __init__(self, stage: Stage, model: StageModel, out: Path, seed: int) -> None:
         assert stage.validation is not None
@@ -38,6 +40,8 @@ class Validator:
         components = Components(part.graph, device=str(device) if device is not None else None, overrides=live)
         self.runner = _Runner(self.plan, components, seed=seed)
         self.records = Records(part, f"{stage.name} validation", seed)
+        self.records.check(min(stage.validation.items, 16))
+        self.failure = ""
 
     def run(self, step: int) -> dict[str, float]:
         """Means of the metrics over the items, and samples written to `samples/`."""
@@ -47,10 +51,12 @@ class Validator:
         sums: dict[str, list[float]] = {}
         shown: list[tuple[Any, dict[str, Any]]] = []
         failed = 0
+        self.failure = ""
         try:
             items = [self.records.item(i, f"validation {i}") for i in range(count)]
             for result in self.runner.map(items):
                 failed += result.error is not None
+                self.failure = self.failure or str(result.error or "")
                 for name in self.validation.measure:
                     value = result.outputs.get(name)
                     if value is not None:
@@ -63,6 +69,8 @@ class Validator:
         if shown:
             self._show(step, shown)
         found = {f"validation/{n}": sum(v) / len(v) for n, v in sums.items()}
+        if failed:
+            self.failure = f"{failed} of {count} items failed, the first with: {self.failure}"
         return {**found, **({"validation/failed": float(failed)} if failed else {})}
 
     def short(self, measured: Mapping[str, float]) -> list[str]:
@@ -71,8 +79,9 @@ class Validator:
         for bound, (sign, word) in {"at_least": (1, "below"), "at_most": (-1, "above")}.items():
             for name, wanted in self.validation.bounds[bound].items():
                 value = measured.get(f"validation/{name}")
-                if value is None or sign * value < sign * wanted:
-                    told = "not measured, every item failed" if value is None else f"{value:.4g}, {word} {wanted:g}"
+                if value is None or not sign * value >= sign * wanted:  # not a number reaches nothing
+                    told = f"{value:.4g}, {word} {wanted:g}" if value is not None else "not measured"
+                    told += f" ({self.failure})" if value is None and self.failure else ""
                     found.append(f"{name} is {told}")
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,12 +43,16 @@ def full(tensor: torch.Tensor) -> torch.Tensor:
 def write_safetensors(
     tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a file under a temporary name, flush it to the disk, and rename it."""
+    """Write a file under a temporary name, flush it to the disk, and rename it. Raises OSError."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     partial = path.with_name(path.name + ".partial")
     held = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
-    save_file(held, partial, metadata=dict(metadata or {}))
+    try:
+        save_file(held, partial, metadata=dict(metadata or {}))
+    except SafetensorError as error:  # no space left, a folder that takes no files, ...
+        raise OSError(errno.EIO, str(error), str(partial)) from error
     flush(partial)
     os.replace(partial, path)
 
