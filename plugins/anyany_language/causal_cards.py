@@ -56,6 +56,9 @@ class CausalLmConfig(LanguageModelConfig):
     look_again: bool = option(
         True, doc="what it produced in earlier turns is read again, behind the signals it came of"
     )
+    order: tuple[str, ...] = option(
+        (), doc="kinds in which the parts of a user's turn are read, as LLaVA's [image, text]; as written where empty"
+    )
     codebooks: tuple[str, ...] | dict[str, dict[str, Any]] = option(
         (), doc="kinds whose tokens it reads and writes; of each: codes, length, turns, begin, end, token, read"
     )
@@ -77,6 +80,8 @@ class CausalLmConfig(LanguageModelConfig):
             strange = [k for k in given if k not in {*self.signals, *(books if name != "signal_names" else ())}]
             if strange:
                 raise ValueError(f"`{name}` names {strange[0]}, which is in neither `signals` nor `codebooks`")
+        if len({*self.order}) < len(self.order):
+            raise ValueError("`order` names a kind twice")
         if any(n < 1 for n in self.signals.values()):
             raise ValueError("a signal takes at least one token")
 

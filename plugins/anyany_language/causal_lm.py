@@ -172,7 +172,8 @@ class CausalLm(Component):
         groups = {k: [list(g) for g in r.groups()] for k, r in features.items() if r is not None}
         out, seen = [], tuple(groups) if self.config.look_again else ()
         for i, one in enumerate(message.list()):
-            found = pieces(one, self.tokenizer, self.config.template, systems[i], self.signals, seen=seen)
+            found = pieces(one, self.tokenizer, self.config.template, systems[i], self.signals, seen=seen,
+                           order=self.config.order)  # fmt: skip
             prompt = self._marked(found)
             given = {k: [self._read(ctx, k, v) for v in g[i]] for k, g in groups.items()}
             for kind in self.books:

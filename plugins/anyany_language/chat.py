@@ -29,10 +29,11 @@ Piece = str | tuple[str, int]
 
 def pieces(message: Message, tokenizer: Any, template: str, system: str = "",
            signals: dict[str, list[str]] | None = None, answer: bool = True,
-           seen: Collection[str] = ()) -> list[Piece]:  # fmt: skip
+           seen: Collection[str] = (), order: Sequence[str] = ()) -> list[Piece]:  # fmt: skip
     """The prompt of a message. Media that the model itself produced in earlier turns (kinds in `signals`, in an
     assistant's turn) are written as the signal tokens they came from, and those of kinds in `seen` stand behind them
-    as any medium does. Raises ValueError for an empty message and for a reply with open places.
+    as any medium does. order: kinds, `text` among them, in which the parts of a user's turn are put; as written where
+    empty. Raises ValueError for an empty message and for a reply with open places.
     """
     if not message.turns():
         raise ValueError("the message is empty; give it some text or a medium")
@@ -40,8 +41,15 @@ def pieces(message: Message, tokenizer: Any, template: str, system: str = "",
     turns: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
     for role, parts in message.turns():
         own = signals if role == "assistant" and signals else {}
+        if order and role != "assistant":
+            parts = sorted(parts, key=lambda p: _rank(p, order))
         turns.append({"role": role, "content": "".join(_written(p, counts, own, seen) for p in parts)})
     return _split(render(turns, tokenizer, template, answer))
+
+
+def _rank(part: Any, order: Sequence[str]) -> int:
+    kind = "text" if isinstance(part, str) else part.kind
+    return order.index(kind) if kind in order else len(order)
 
 
 def _written(part: Any, counts: dict[str, int], signals: dict[str, list[str]], seen: Collection[str]) -> str:

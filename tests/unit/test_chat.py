@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from anyany_language.chat import pieces
 from plugins_for_tests.engine_pipes import pipe
 
 from anyany import media
@@ -194,3 +195,15 @@ def test_kitty_and_iterm_get_a_whole_png() -> None:
     iterm = drawn(part, "iterm").partition(":")[2].rstrip("\n\a")
     for data in (kitty, iterm):
         assert Image.open(io.BytesIO(base64.b64decode(data, validate=True))).size == (120, 90)
+
+
+def test_an_order_puts_the_parts_of_a_users_turn_and_of_no_other() -> None:
+    picture, sound = Media(kind="image"), Media(kind="audio")
+    message = Message((picture, "what is ", sound, "it", Turn("assistant"), picture, "so"))
+
+    def told(order: tuple[str, ...]) -> list[Any]:
+        return pieces(message, None, "plain", answer=False, order=order)
+
+    assert told(()) == [("image", 0), "what is ", ("audio", 0), "it\n", ("image", 1), "so"]
+    assert told(("text", "audio")) == ["what is it", ("audio", 0), ("image", 0), "\n", ("image", 1), "so"]
+    assert told(("image",))[:2] == [("image", 0), "what is "]
