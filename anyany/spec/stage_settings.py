@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from anyany.errors import suggest
 from anyany.spec.yaml_tree import Marked, to_plain
@@ -15,7 +15,7 @@ from anyany.spec.yaml_tree import Marked, to_plain
 Rule = tuple[Any, str, Callable[[Any], bool]]
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value as written is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -315,9 +315,9 @@ class TrainReader:
         numbers = {}
         for key in ("every", "items"):
             given = tree.get(key)
-            whole = given is not None and is_number(given.value) and isinstance(given.value, int)
-            if given is not None and whole and given.value > 0:
-                numbers[key] = int(given.value)
+            number = None if given is None else given.value
+            if is_number(number) and isinstance(number, int) and number > 0:
+                numbers[key] = number
             elif given is not None:
                 self.tell("E707", f"`{key}` is a whole number of 1 or more", mark=given.mark, path=f"{where}.{key}",
                           help=f"write `{key}: 64`")  # fmt: skip

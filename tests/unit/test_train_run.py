@@ -258,7 +258,7 @@ def test_a_node_learned_again_takes_no_other_file_of_the_stage_before_along(spec
 
 def test_a_stage_takes_over_weights_of_another_size_than_the_specs(spec: Path) -> None:
     small = train(spec, "in", out="small", **{"nodes.see.with": {"hidden": 24}}) / "see.safetensors"
-    text = spec.read_text().replace("      learn: [see]", "      learn: [see]\n      start: {see: \"random:3\"}")
+    text = spec.read_text().replace("      learn: [see]", '      learn: [see]\n      start: {see: "random:3"}')
     spec.write_text(text.replace('adapters/mlp, weights: "random:1"', f'adapters/mlp, weights: "file:{small}"'))
     train(spec, "in", "tune")
     made = load_file(spec.parent / "runs" / "in" / "see.safetensors")
